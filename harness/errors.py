@@ -1,0 +1,20 @@
+"""What can go wrong, by who can mend it.
+
+    UsageError      the caller's mistake: one line that names the file or the case and the mend, exit status 2
+    AbsentError     something asked for is not there (weights, subjects): named, exit status 3
+
+Anything else is a bug or a lost machine, keeps its traceback and exits 1. A case that fails is no exception at all:
+it is a Generation with an `error`.
+"""
+
+
+class UsageError(Exception):
+    """The caller's mistake. The message is one line: what was given, what is wrong with it, what would do."""
+
+    exit_status = 2
+
+
+class AbsentError(UsageError):
+    """Something that was asked for is not there; whatever can go on without it does."""
+
+    exit_status = 3

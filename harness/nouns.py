@@ -1,0 +1,282 @@
+"""The nouns of anybench: small frozen values, and the protocols between the rooms.
+
+Data flows one way: Suite -> Case -> (System) -> Generation -> (Extractor) -> Features -> (Metric) -> Score -> Result.
+Everything here is plain data that pickles, and importing it costs NumPy and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Modality = Literal["text", "image", "audio", "video"]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One piece of content: text inline, anything else an encoded file.
+
+    `uri` is a local path in the cases of a suite, a path relative to the store in what is stored, and a full
+    path or URL in what systems and extractors are handed: `harness.media` opens it.
+    `digest` is the SHA-256 (hex) of the encoded bytes, of the UTF-8 bytes for text; empty until it is known.
+    """
+
+    modality: Modality
+    text: str = ""
+    uri: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question of a case, in the order a conversation asks them.
+
+    `inputs` are interleaved: text and media in the order the system reads them. `wants` names the modality of each
+    output that is expected, in order. `parts` is what the metrics may look at, by role ("reference", "prompt" for
+    the scored text, "source", "mask", ...); no system sees it, except the oracle.
+    """
+
+    inputs: tuple[Media, ...]
+    wants: tuple[Modality, ...]
+    parts: Mapping[str, tuple[Media, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One item of a suite: one turn for most suites, several for a conversation.
+
+    `id` is stable, unique in its suite and safe as a file name ([A-Za-z0-9._-]); it is never the prompt's text.
+    `tags` are the columns that tables group by and statistics cluster by (subject, task, ...).
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a suite found in a data folder: its cases in plan order, and the names of what is absent there."""
+
+    cases: tuple[Case, ...]
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A benchmark: cases, how often each is sampled, and how answers become one number.
+
+    `read(data)` takes the data folder and returns its Listing; it raises `harness.errors.UsageError` where the
+    layout is not the published one. `size` is the number of cases of the complete suite, so that coverage can be
+    stated. `embedded` is the folder of data the repo ships (relative to the repo), used when no data is given.
+    `policy` says in a word which references are used; it is part of every signature.
+    `aggregate`: "macro" is the mean over samples, then over the cases of a cluster, then over clusters; "micro" is the
+    flat mean over samples. `cluster` is the tag whose values are the independent units of the statistics.
+    `oracle` is the suite that the `oracle` system answers instead, where the published oracle row is something other
+    than answering every case with its target.
+    """
+
+    name: str
+    version: int
+    read: Callable[[str], Listing]
+    size: int
+    samples: int
+    metrics: tuple[str, ...]
+    policy: str
+    cluster: str
+    aggregate: Literal["macro", "micro"] = "macro"
+    groups: tuple[str, ...] = ()
+    embedded: str = ""
+    table: str = ""
+    oracle: Suite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One suite answered by one system: everything that can change an answer, and nothing else.
+
+    `data`, `weights` are digests. `id` (harness.identity.run_id) is the name of its folder in the store.
+    """
+
+    suite: str
+    version: int
+    data: str
+    system: str
+    system_version: int
+    weights: str
+    seed: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One unit of generation: a case, the number of the sample, and the seed that (run seed, case, sample) gives."""
+
+    case: Case
+    sample: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a system answers: text, or encoded bytes (PNG or JPEG, FLAC or WAV, MP4) for the other modalities."""
+
+    modality: Modality
+    data: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One turn of one sample of one case as it was answered, or why it was not.
+
+    `batch` names the batch of the plan it was made in and `batch_size` how many were really made together, so that
+    an answer of a retry in a smaller batch is told apart. `seconds` is wall time a sample, `peak_memory` bytes on
+    the device (0 on CPU).
+    """
+
+    case: str
+    sample: int
+    turn: int
+    outputs: tuple[Media, ...] = ()
+    error: str = ""
+    batch: int = 0
+    batch_size: int = 0
+    seconds: float = 0.0
+    device: str = ""
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A feature a metric needs: one extractor applied to parts of a turn.
+
+    `of` names parts of the turn, or "output" for what was generated, or "input". One part gives one row for each of
+    its media; several (a pair: SSIM, LPIPS) give one row for each combination, and the extractor sees them together.
+    """
+
+    extractor: str
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Rows of one feature, and whose each row is.
+
+    `values` (rows, dim) float; `case` (rows,) str; `turn` (rows,) int; `sample` (rows,) int, -1 where the row belongs
+    to the case itself (its references, its prompt).
+    """
+
+    values: NDArray[Any]
+    case: NDArray[np.str_]
+    turn: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A pure function of features, and what its numbers mean.
+
+    `compute(**features)` gets one `Features` for each entry of `needs`. At level "sample" it returns one value for
+    each row of the need called "output", NaN where a row has nothing to be compared with (it is then reported as
+    not scored, never averaged); at level "set" it returns one float for all rows together.
+    `range` is inclusive; a value outside it (by more than rounding) is an error, not a score.
+    """
+
+    name: str
+    version: int
+    level: Literal["sample", "set"]
+    better: Literal["higher", "lower"]
+    range: tuple[float, float]
+    needs: Mapping[str, Need]
+    compute: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One finite number. What could not be scored has no Score: absence is a missing row, never NaN or 0."""
+
+    metric: str
+    case: str
+    turn: int
+    sample: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What reports read: one metric over one group ("" is the whole suite), with how much of it was scored.
+
+    `low` and `high` bound a 95 % interval over clusters; None where there are fewer than two. `known_weights` is
+    False where the digest of the weights that made the number is not one that the extractor knows.
+    """
+
+    metric: str
+    group: str
+    value: float
+    low: float | None
+    high: float | None
+    scored: int
+    expected: int
+    signature: str
+    known_weights: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Names a heavy class without importing it, and says what one copy of it needs.
+
+    `build` is "module:Class", called as Class(checkpoint, device, **settings) for a system and
+    Class(weights, device) for an extractor. `version` goes up whenever its answers change. `checkpoint` says
+    whether one must be given ("required"), may be ("optional") or cannot ("none").
+    `in_driver` keeps it in the driver's process, for a system that reads what only the driver can see.
+    `check` is "module:function", called by the driver as check(checkpoint, cases, samples) before anything runs.
+    """
+
+    build: str
+    version: int = 1
+    gpus: float = 1.0
+    batch: int = 8
+    checkpoint: Literal["required", "optional", "none"] = "none"
+    in_driver: bool = False
+    check: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorCard:
+    """An extractor by name: who builds it, where its weights come from, and what it does to its input.
+
+    `hub` is "org/name@revision" ("" when the extractor has no weights). `digests` are the SHA-256 of weight files
+    that are known to be the published ones; any other digest is marked wherever its numbers are shown.
+    `preprocessing` and `dtype` are short words that become part of signatures.
+    """
+
+    worker: Worker
+    preprocessing: str
+    dtype: str = "fp32"
+    hub: str = ""
+    digests: tuple[str, ...] = ()
+
+
+class System(Protocol):
+    """A generator under test, built once in each worker, on its device."""
+
+    def generate(self, cases: Sequence[Case], seeds: Sequence[int]) -> Sequence[Sequence[Sequence[Output]]]:
+        """Answers: for each case, for each of its turns, the outputs in the order of `turn.wants`.
+
+        The same case may stand in a batch several times, with different seeds. Any exception fails the batch; it is
+        then tried again case by case, and what fails alone becomes an error row.
+        """
+        ...
+
+
+class Extractor(Protocol):
+    """Media to features: an embedder, a tagger, a transcriber."""
+
+    def extract(self, batch: Sequence[tuple[Media, ...]]) -> NDArray[Any]:
+        """Features of shape (len(batch), dim), row i for batch[i]; must not depend on the neighbours in the batch."""
+        ...
