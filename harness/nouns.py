@@ -72,7 +72,7 @@ class Suite:
 
     `read(data)` takes the data folder and returns its Listing; it raises `harness.errors.UsageError` where the
     layout is not the published one. `size` is the number of cases of the complete suite, so that coverage can be
-    stated. `embedded` is the folder of data the repo ships (relative to the repo), used when no data is given.
+    stated. `embedded` is the folder of data the repo ships, used when no data is given ("" when there is none).
     `policy` says in a word which references are used; it is part of every signature.
     `aggregate`: "macro" is the mean over samples, then over the cases of a cluster, then over clusters; "micro" is the
     flat mean over samples. `cluster` is the tag whose values are the independent units of the statistics.
@@ -226,6 +226,36 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run says of itself when a command ends: `--json`, MLflow, tables and the leaderboard are views of it.
+
+    `expected` counts samples of the complete suite, `planned` those that this command was asked for (a limit makes it
+    smaller), `generated` and `failed` the answers among the planned. `absent` names what was asked for and is not there
+    (subjects, weights, metrics), one line each. `provenance` is versions, device, command line; `started` is ISO 8601, UTC.
+    """
+
+    run_id: str
+    store: str
+    run: Run
+    checkpoint: str
+    samples: int
+    expected: int
+    planned: int
+    generated: int
+    failed: int
+    absent: tuple[str, ...]
+    results: tuple[Result, ...]
+    table: str
+    started: str
+    provenance: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample of the complete suite was answered and nothing that was asked for is absent."""
+        return self.generated == self.expected and not self.failed and not self.absent
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """Names a heavy class without importing it, and says what one copy of it needs.
 
@@ -233,6 +263,7 @@ class Worker:
     Class(weights, device) for an extractor. `version` goes up whenever its answers change. `checkpoint` says
     whether one must be given ("required"), may be ("optional") or cannot ("none").
     `in_driver` keeps it in the driver's process, for a system that reads what only the driver can see.
+    `sees_parts` hands it the parts of each turn too: for the oracle alone.
     `check` is "module:function", called by the driver as check(checkpoint, cases, samples) before anything runs.
     """
 
@@ -242,6 +273,7 @@ class Worker:
     batch: int = 8
     checkpoint: Literal["required", "optional", "none"] = "none"
     in_driver: bool = False
+    sees_parts: bool = False
     check: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -263,13 +295,18 @@ class ExtractorCard:
 
 
 class System(Protocol):
-    """A generator under test, built once in each worker, on its device."""
+    """A generator under test, built once in each worker, on its device.
 
-    def generate(self, cases: Sequence[Case], seeds: Sequence[int]) -> Sequence[Sequence[Sequence[Output]]]:
-        """Answers: for each case, for each of its turns, the outputs in the order of `turn.wants`.
+    Built as Class(checkpoint, device, **settings): `checkpoint` is a local path or "" and `device` is "cpu" or "cuda";
+    the settings are keyword-only parameters annotated str, int, float or bool, so that `--set key=value` is checked.
+    """
 
-        The same case may stand in a batch several times, with different seeds. Any exception fails the batch; it is
-        then tried again case by case, and what fails alone becomes an error row.
+    def generate(self, items: Sequence[Item]) -> Sequence[Sequence[Sequence[Output]]]:
+        """Answers: for each item, for each turn of its case, the outputs in the order of `turn.wants`.
+
+        The same case may stand in a batch several times, with different samples and seeds; randomness comes from
+        `item.seed` alone. Any exception fails the batch; it is then tried again item by item, and what fails alone
+        becomes an error row.
         """
         ...
 
