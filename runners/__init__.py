@@ -1,0 +1,1 @@
+"""The command line, and one thin script an experiment: wiring only."""
