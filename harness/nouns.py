@@ -231,7 +231,7 @@ class Summary:
 
     `expected` counts samples of the complete suite, `planned` those that this command was asked for (a limit makes it
     smaller), `generated` and `failed` the answers among the planned. `absent` names what was asked for and is not there
-    (subjects, weights, metrics), one line each. `provenance` is versions, device, command line; `started` is ISO 8601, UTC.
+    (subjects, weights, metrics), one line each. `provenance` is versions, platform, command line; `started` ISO 8601, UTC.
     """
 
     run_id: str
@@ -282,15 +282,16 @@ class Worker:
 class ExtractorCard:
     """An extractor by name: who builds it, where its weights come from, and what it does to its input.
 
-    `hub` is "org/name@revision" ("" when the extractor has no weights). `digests` are the SHA-256 of weight files
-    that are known to be the published ones; any other digest is marked wherever its numbers are shown.
-    `preprocessing` and `dtype` are short words that become part of signatures.
+    `hub` is "org/name@revision" ("" when the weights are on no hub); `weightless` extractors need none. `digests` are
+    the SHA-256 of weight files that are known to be the published ones; any other digest is marked wherever its
+    numbers are shown. `preprocessing` and `dtype` are short words that become part of signatures.
     """
 
     worker: Worker
     preprocessing: str
     dtype: str = "fp32"
     hub: str = ""
+    weightless: bool = False
     digests: tuple[str, ...] = ()
 
 

@@ -1,0 +1,16 @@
+"""Benchmarks: what is asked, and what answers are compared with. One file a suite.
+
+`SUITES` maps the name of a suite to "module:attribute" of its `harness.nouns.Suite`; nothing is imported until it is
+asked for (`harness.names.load`). `embedded/` holds the small real data sets that the repository ships, each with its
+attribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SUITES: Mapping[str, str] = {
+    "dreambench": "benchmarks.dreambench:DREAMBENCH",
+    "dreambench-single": "benchmarks.dreambench:DREAMBENCH_SINGLE",
+    "dreambench-mini": "benchmarks.dreambench:DREAMBENCH_MINI",
+}

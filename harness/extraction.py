@@ -1,0 +1,210 @@
+"""The second stage: find the features that metrics need and nobody has computed, compute them, keep them.
+
+Features are keyed by what they are features of: the extractor and the digest of its weights name the table, the
+digests of the media (joined by "+" for a pair) the row. Those of a suite's own media are shared by all runs of the
+store; those of what a run generated stay with the run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from harness.generation import explain, pick_device
+from harness.inputs import in_full
+from harness.names import load
+from harness.nouns import Case, Extractor, ExtractorCard, Features, Generation, Media, Need
+from harness.pool import Batch, Pool
+from harness.store import Store, StoreError, Table
+from harness.weights import Weights, agreed_path
+
+FEATURES = pa.schema([("key", pa.string()), ("values", pa.list_(pa.float32()))])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a feature: whose it is, and the media that the extractor sees together."""
+
+    case: str
+    turn: int
+    sample: int
+    media: tuple[Media, ...]
+
+    @property
+    def key(self) -> str:
+        """What it is a feature of."""
+        return "+".join(one.digest for one in self.media)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An extractor with its weights, and the two tables its features are kept in."""
+
+    name: str
+    card: ExtractorCard
+    weights: Weights
+    shared: Table
+    own: Table
+
+    @classmethod
+    def of(cls, name: str, card: ExtractorCard, weights: Weights, store: Store, run_folder: str) -> Source:
+        """The source whose tables are named by the extractor, its version and its weights' digest."""
+        folder = f"features/{name}-v{card.worker.version}-{weights.digest[:12] or 'weightless'}"
+        shared, own = (Table(store, place, FEATURES) for place in (folder, f"{run_folder}/{folder}"))
+        return cls(name, card, weights, shared, own)
+
+    def lacks(self, rows: Sequence[Row]) -> int:
+        """How many different features of these rows are in neither table."""
+        return len({row.key for row in rows} - set(_keys(self.shared)) - set(_keys(self.own)))
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """What a worker sends back: a feature, or why there is none."""
+
+    key: str
+    values: NDArray[Any] | None
+    error: str = ""
+
+
+def rows_of(
+    need: Need, cases: Iterable[Case], generations: Mapping[tuple[str, int], Sequence[Generation]]
+) -> list[Row]:
+    """The rows a need asks for, in the order of the cases; `generations` are those of each (case, turn)."""
+    return [
+        row
+        for case in cases
+        for turn in range(len(case.turns))
+        for row in _turn_rows(need, case, turn, generations.get((case.id, turn), ()))
+    ]
+
+
+def extract(
+    source: Source, rows: Sequence[Row], store: Store, pool: Pool, report: Callable[[int, int], None]
+) -> dict[str, str]:
+    """Compute and keep the features of these rows that are in neither table; returns the errors by key.
+
+    Batches are cut from all rows and computed whole, so that what was interrupted is bitwise what was not.
+    `report(done, failed)` is told of each batch.
+    """
+    missing = Missing.of(source, rows)
+    task = ExtractionTask(source.card, source.weights, store)
+    errors: dict[str, str] = {}
+    for outcome in pool.map(task, missing.batches, source.card.worker):
+        vectors = outcome.rows or [Vector(row.key, None, outcome.lost) for row in outcome.batch.items]
+        new = [one for one in vectors if one.key not in missing.have]
+        for table, kept in ((source.shared, missing.shared), (source.own, missing.own)):
+            table.append([{"key": one.key, "values": one.values} for one in new if one.error == "" and one.key in kept])
+        failed = {one.key: one.error for one in new if one.error}
+        errors |= failed
+        report(len(new), len(failed))
+    if source.own.shards() > 1:
+        source.own.replace(source.own.read())
+    return errors
+
+
+def read_features(source: Source, rows: Sequence[Row]) -> Features:
+    """The features of those rows that have one, in the rows' order."""
+    vectors = {**_vectors(source.shared), **_vectors(source.own)}
+    kept = [row for row in rows if row.key in vectors]
+    return Features(
+        values=np.stack([vectors[row.key] for row in kept]) if kept else np.zeros((0, 0), np.float32),
+        case=np.array([row.case for row in kept], dtype=np.str_),
+        turn=np.array([row.turn for row in kept], dtype=np.int64),
+        sample=np.array([row.sample for row in kept], dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What is left to extract: whole batches with a key that no table has; which keys are the suite's, which the run's."""
+
+    have: frozenset[str]
+    shared: frozenset[str]
+    own: frozenset[str]
+    batches: tuple[Batch, ...]
+
+    @classmethod
+    def of(cls, source: Source, rows: Sequence[Row]) -> Missing:
+        """Compare the rows with the tables; what is both the suite's and the run's counts as the suite's."""
+        have = frozenset(_keys(source.shared)) | frozenset(_keys(source.own))
+        shared = {row.key: row for row in rows if row.sample < 0}
+        own = {row.key: row for row in rows if row.key not in shared}
+        size = source.card.worker.batch
+        cut = [*_batches(list(shared.values()), size), *_batches(list(own.values()), size)]
+        batches = [Batch(number, batch) for number, batch in enumerate(cut)]
+        lacking = [batch for batch in batches if any(row.key not in have for row in batch.items)]
+        return cls(have, frozenset(shared), frozenset(own), tuple(lacking))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionTask:
+    """Everything a worker needs to build the extractor."""
+
+    card: ExtractorCard
+    weights: Weights
+    store: Store
+
+    def build(self) -> Callable[[Batch], Sequence[Vector]]:
+        """Load the extractor on this worker's device; UsageError for weights it cannot use."""
+        path = agreed_path(self.weights.source, self.weights.digest)
+        device = pick_device(self.card.worker)
+        return Embedder(load(self.card.worker.build)(path, device), self.store)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Extracts batches of rows in one worker."""
+
+    extractor: Extractor
+    store: Store
+
+    def __call__(self, batch: Batch) -> list[Vector]:
+        """A vector for every row; a row that fails alone (a damaged file) has its error instead."""
+        try:
+            return self._together(batch.items)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever an extractor raises is that row's error
+            if len(batch.items) == 1:
+                return [Vector(batch.items[0].key, None, explain(error))]
+            return [vector for row in batch.items for vector in self(Batch(batch.index, (row,)))]
+
+    def _together(self, rows: Sequence[Row]) -> list[Vector]:
+        media = [tuple(in_full(one, self.store) for one in row.media) for row in rows]
+        values = np.asarray(self.extractor.extract(media), dtype=np.float32)
+        if values.ndim != 2 or len(values) != len(rows):
+            raise ValueError(f"the extractor gave an array of shape {values.shape} for {len(rows)} rows")
+        if not np.isfinite(values).all():
+            raise ValueError("the extractor gave values that are not finite")
+        return [Vector(row.key, vector) for row, vector in zip(rows, values, strict=True)]
+
+
+def _turn_rows(need: Need, case: Case, turn: int, answers: Sequence[Generation]) -> Iterator[Row]:
+    """One row for each combination of the media of the parts; once a sample where what was generated is among them."""
+    fixed = {**case.turns[turn].parts, "input": case.turns[turn].inputs}
+    samples = [(one.sample, one.outputs) for one in answers if not one.error] if "output" in need.of else [(-1, ())]
+    for sample, outputs in samples:
+        parts = [outputs if part == "output" else fixed.get(part, ()) for part in need.of]
+        for media in itertools.product(*parts):
+            yield Row(case.id, turn, sample, media)
+
+
+def _batches(rows: Sequence[Row], size: int) -> list[tuple[Row, ...]]:
+    return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def _keys(table: Table) -> list[str]:
+    return [str(key) for key in table.column("key").to_pylist()]
+
+
+def _vectors(table: Table) -> dict[str, NDArray[Any]]:
+    keys, values = _keys(table), table.column("values")
+    flat = np.asarray(values.combine_chunks().flatten(), dtype=np.float32)
+    return dict(zip(keys, flat.reshape(len(keys), -1), strict=True)) if keys else {}

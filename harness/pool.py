@@ -1,0 +1,282 @@
+"""Pools: the same work in this process, or on Ray actors. The only file that imports ray.
+
+A task is built once in each worker; batches are handed out one at a time to whoever is free; results come back in any
+order, so every row carries its own key. The pool knows nothing of cases, only that a batch whose worker died may be
+tried elsewhere, and cut in halves until the item that kills workers is found.
+
+Facts about Ray behind the design: with max_restarts=0 and one call in flight an actor's death blames exactly one
+batch; a memory kill raises OutOfMemoryError, which is no RayActorError; a bare ray.init() joins whatever cluster this
+machine knows of, so a private one is asked for by name.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import UsageError
+from harness.nouns import Worker
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A batch is tried whole this often before it is cut in halves, and one item this often before it is given up.
+# The first death may be the machine's fault; each trial is on a fresh worker.
+TRIES_WHOLE = 2
+TRIES_ALONE = 3
+
+# How often the driver looks whether the cluster has grown.
+GROWTH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items that are worked on together; `index` is the batch's place in the plan, kept when it is cut in halves."""
+
+    index: int
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch: the rows it gave, or why no worker survived it."""
+
+    batch: Batch
+    rows: Sequence[Any] = ()
+    lost: str = ""
+
+
+class Task(Protocol):
+    """Work that pickles small, and builds its heavy half in the worker."""
+
+    def build(self) -> Callable[[Batch], Sequence[Any]]:
+        """Load what the work needs, once a worker; UsageError stops the whole run with its one line."""
+        ...
+
+
+class Pool(Protocol):
+    """Where batches are worked on."""
+
+    def map(self, task: Task, batches: Sequence[Batch], worker: Worker) -> Iterator[Outcome]:
+        """One Outcome a batch (or a part of it, after deaths), in any order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the pool holds."""
+        ...
+
+
+class LocalPool:
+    """Everything in this process, one batch after another: for debugging, and for what only the driver can do."""
+
+    def map(self, task: Task, batches: Sequence[Batch], worker: Worker) -> Iterator[Outcome]:
+        """One Outcome a batch, in order."""
+        if not batches:
+            return
+        work = task.build()
+        for batch in batches:
+            yield Outcome(batch, work(batch))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class RayPool:
+    """Long-lived Ray actors, one a GPU, or one a CPU slot where there are no GPUs.
+
+    `address`: "" starts a private Ray on this machine, "auto" or "host:port" joins a cluster. `workers`: how many
+    actors; 0 is as many as the cluster has room for, followed as nodes join.
+    """
+
+    address: str = ""
+    workers: int = 0
+    _connected: bool = False
+
+    def map(self, task: Task, batches: Sequence[Batch], worker: Worker) -> Iterator[Outcome]:
+        """One Outcome a batch, or several when its workers died; raises the task's own exceptions as they are."""
+        if not batches:
+            return
+        self._connect()
+        crew = _Crew(task, worker, self.workers)
+        try:
+            yield from crew.work(batches)
+        finally:
+            crew.dismiss()
+
+    def close(self) -> None:
+        """Leave the cluster; a private one ends with it."""
+        if self._connected:
+            import ray
+
+            ray.shutdown()
+            self._connected = False
+
+    def _connect(self) -> None:
+        if self._connected:
+            return
+        import ray
+
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        _check_answers(self.address)
+        try:
+            ray.init(
+                address=self.address or "local",
+                include_dashboard=None if self.address else False,
+                runtime_env=_code(self.address),
+                configure_logging=False,
+                log_to_driver=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            raise UsageError(
+                f"--address {self.address or 'local'}: Ray does not answer: {_first_line(error)}"
+            ) from error
+        self._connected = True
+
+
+@dataclass
+class _Trial:
+    """A batch and how many workers died on it."""
+
+    batch: Batch
+    deaths: int = 0
+
+
+class _Crew:
+    """The actors of one map call, and what each is doing."""
+
+    def __init__(self, task: Task, worker: Worker, wanted: int) -> None:
+        import ray
+
+        self.ray: Any = ray
+        self.deadly = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+        self.task = ray.put(task)
+        self.worker = worker
+        self.wanted = wanted
+        self.waiting: collections.deque[_Trial] = collections.deque()
+        self.busy: dict[Any, tuple[Any, _Trial | None]] = {}
+        self.idle: list[Any] = []
+        self.failed_builds = 0
+
+    def work(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
+        self.waiting.extend(_Trial(batch) for batch in batches)
+        self._require_room()
+        while self.waiting or any(trial for _, trial in self.busy.values()):
+            self._hire()
+            self._hand_out()
+            done, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=GROWTH_SECONDS)
+            for reference in done:
+                yield from self._collect(reference)
+
+    def dismiss(self) -> None:
+        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+            with contextlib.suppress(Exception):  # an actor that is already gone is what is wanted
+                self.ray.kill(actor)
+
+    def _collect(self, reference: Any) -> Iterator[Outcome]:
+        actor, trial = self.busy.pop(reference)
+        try:
+            rows = self.ray.get(reference)
+        except self.deadly as death:
+            with contextlib.suppress(Exception):
+                self.ray.kill(actor)
+            yield from self._bury(trial, death)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, UsageError) else error from None
+        else:
+            self.idle.append(actor)
+            if trial is not None:
+                yield Outcome(trial.batch, rows)
+
+    def _bury(self, trial: _Trial | None, death: Exception) -> Iterator[Outcome]:
+        """A worker died: try its batch again elsewhere, then by halves, and give up an item that dies alone."""
+        if trial is None:
+            self.failed_builds += 1
+            if self.failed_builds >= TRIES_ALONE:
+                raise UsageError(f"workers die while they load: {_first_line(death)}")
+            return
+        deaths, items = trial.deaths + 1, trial.batch.items
+        if len(items) == 1 and deaths >= TRIES_ALONE:
+            yield Outcome(trial.batch, lost=f"killed {deaths} workers: {_first_line(death)}")
+        elif len(items) > 1 and deaths >= TRIES_WHOLE:
+            half = len(items) // 2
+            self.waiting.extendleft(_Trial(Batch(trial.batch.index, part)) for part in (items[half:], items[:half]))
+        else:
+            self.waiting.appendleft(_Trial(trial.batch, deaths))
+
+    def _hire(self) -> None:
+        """Start actors up to what is wanted and useful; ones that find no room yet simply wait in Ray's queue."""
+        have = len(self.idle) + len(self.busy)
+        for _ in range(min(self._slots(), have + len(self.waiting)) - have):
+            actor = self._actor_class().remote()
+            self.busy[actor.build.remote(self.task)] = (actor, None)
+
+    def _hand_out(self) -> None:
+        while self.idle and self.waiting:
+            actor, trial = self.idle.pop(), self.waiting.popleft()
+            self.busy[actor.work.remote(trial.batch)] = (actor, trial)
+
+    def _slots(self) -> int:
+        if self.wanted:
+            return self.wanted
+        resources = self.ray.cluster_resources()
+        gpus = self._gpus()
+        return max(1, int(resources["GPU"] / gpus if gpus else resources.get("CPU", 1)))
+
+    def _gpus(self) -> float:
+        """GPUs an actor asks for: none in a cluster that has none, where the same code runs on CPUs."""
+        return self.worker.gpus if self.ray.cluster_resources().get("GPU", 0) else 0.0
+
+    def _require_room(self) -> None:
+        gpus = self._gpus()
+        have = self.ray.cluster_resources().get("GPU", 0)
+        if gpus > have:
+            raise UsageError(f"a worker needs {gpus:g} GPUs and the whole cluster has {have:g}")
+
+    def _actor_class(self) -> Any:
+        environment = {"env_vars": dict(self.worker.env)} if self.worker.env else {}
+        return self.ray.remote(
+            num_cpus=1, num_gpus=self._gpus(), max_restarts=0, max_task_retries=0, runtime_env=environment
+        )(_Actor)
+
+
+class _Actor:
+    """One worker: builds the task once, then answers batches."""
+
+    def build(self, task: Task) -> None:
+        self.answer = task.build()
+
+    def work(self, batch: Batch) -> Sequence[Any]:
+        return self.answer(batch)
+
+
+def _code(address: str) -> dict[str, Any]:
+    """How our code reaches the workers: it is there (this machine), came with the job, or is sent along."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return {}
+    if address:
+        return {"working_dir": str(REPOSITORY)}
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {"env_vars": {"PYTHONPATH": path}}
+
+
+def _check_answers(address: str) -> None:
+    """Fail in seconds, not minutes, where nothing listens at host:port."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--address {address}: nothing answers there: {error}; is the head node up?") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,208 @@
+"""The store: a folder, or an fsspec URL, that all workers can reach.
+
+    inputs/<digest>.<suffix>                the media of suites, shared by every run
+    features/<extractor>-<digest>/          features of those media, shared by every run
+    runs/<run id>/run.json                  what the run is: identity, settings, provenance
+    runs/<run id>/cases.jsonl               its cases
+    runs/<run id>/generations/              one row for each turn of each sample
+    runs/<run id>/media/<digest>.<suffix>   what was generated
+    runs/<run id>/features/<extractor>-<digest>/
+    runs/<run id>/scores/<metric>.parquet
+    runs/<run id>/summary.json, status.json
+
+A table is a folder of Parquet shards. A file exists whole or not at all: it is written aside and renamed on a local
+disk, and is one PUT elsewhere. Rows carry their own keys, so a shard that is written twice counts once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness import media
+from harness.errors import UsageError
+from harness.identity import digest_bytes
+from harness.nouns import Media
+
+
+class StoreError(UsageError):
+    """The store cannot be written or read; what it already holds stays, and the same command goes on from there."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place for files, by paths relative to `url`."""
+
+    url: str
+
+    @classmethod
+    def at(cls, url: str) -> Store:
+        """The store at a folder or URL; a folder is made absolute, so that every worker means the same one."""
+        return cls(url if "://" in url else os.path.abspath(url))
+
+    @cached_property
+    def _filesystem(self) -> Any:
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine (or one mounted on it)."""
+        return "://" not in self.url
+
+    def path(self, name: str) -> str:
+        """The full path or URL of a file of the store; an absolute one is kept as it is."""
+        return name if os.path.isabs(name) or "://" in name else f"{self.url.rstrip('/')}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+        return bool(self._filesystem.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file; StoreError when it is not there."""
+        try:
+            return bytes(self._filesystem.cat_file(self.path(name)))
+        except OSError as error:
+            raise StoreError(f"{self.path(name)}: cannot be read: {error}") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all, durably; StoreError (a full disk, no permission) leaves nothing behind."""
+        path = self.path(name)
+        try:
+            if self.is_local:
+                _write_aside(path, data)
+            else:
+                self._filesystem.pipe_file(path, data)
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be written: {error.strerror or error}; nothing already stored is lost: "
+                "mend it and run the same line again"
+            ) from error
+
+    def names(self, folder: str) -> list[str]:
+        """The names, relative to the store, of the entries of a folder, sorted; none when it is not there."""
+        self._filesystem.invalidate_cache()
+        try:
+            entries = self._filesystem.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{os.path.basename(str(entry).rstrip('/'))}" for entry in entries)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is already gone is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.rm_file(self.path(name))
+
+    def put_media(self, folder: str, data: bytes) -> Media:
+        """Keep encoded media under its digest, once; raises harness.media.MediaError for bytes of no known format."""
+        modality, suffix = media.sniff(data)
+        digest = digest_bytes(data)
+        name = f"{folder}/{digest}{suffix}"
+        if not self.exists(name):
+            self.write(name, data)
+        return Media(modality, uri=name, digest=digest)
+
+    @contextlib.contextmanager
+    def lock(self, folder: str) -> Iterator[None]:
+        """Hold a folder of a local store against other processes; StoreError when another holds it.
+
+        The kernel lets go when the process dies, so a killed run leaves nothing to clean up.
+        """
+        if not self.is_local:
+            yield
+            return
+        path = self.path(f"{folder}/lock")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            handle = open(path, "w")  # noqa: SIM115  (held for as long as the lock is)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"{self.path(folder)}: another process is working on this run; wait for it, or end it first"
+                ) from error
+            yield
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one schema in a folder of shards."""
+
+    store: Store
+    folder: str
+    schema: pa.Schema
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add rows as one new shard."""
+        if rows:
+            self._write(f"{self.folder}/{uuid.uuid4().hex}.parquet", rows)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All rows, shard by shard; StoreError names a damaged shard, which may be removed to redo its rows."""
+        rows: list[dict[str, Any]] = self._table().to_pylist()
+        return rows
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all rows, in the order of `read`."""
+        return self._table().column(name)
+
+    def replace(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Make `rows` the whole table, in one shard."""
+        old = self._shards()
+        self.append(rows)
+        for shard in old:
+            self.store.remove(shard)
+
+    def shards(self) -> int:
+        """How many shards the table has."""
+        return len(self._shards())
+
+    def _shards(self) -> list[str]:
+        return [name for name in self.store.names(self.folder) if name.endswith(".parquet")]
+
+    def _write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=self.schema), buffer)
+        self.store.write(name, buffer.getvalue())
+
+    def _table(self) -> pa.Table:
+        return pa.concat_tables([self.schema.empty_table(), *map(self._read, self._shards())])
+
+    def _read(self, name: str) -> pa.Table:
+        data = self.store.read(name)
+        try:
+            return pq.read_table(io.BytesIO(data)).cast(self.schema)
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise StoreError(
+                f"{self.store.path(name)}: a damaged shard ({str(error).splitlines()[0]}); "
+                "remove it and run the same line again: only its rows are redone"
+            ) from error
+
+
+def _write_aside(path: str, data: bytes) -> None:
+    """Write beside `path`, flush to the disk, rename: readers see all of it or nothing."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    aside = f"{path}.{uuid.uuid4().hex}.part"
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise

@@ -1,0 +1,124 @@
+"""What a run writes of itself: `run.json` when it begins, `summary.json` when a command ends, and the `--json` line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.identity import run_id
+from harness.nouns import Generation, Result, Run, Summary
+from harness.store import Store, StoreError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known of a run before its first answer: `run.json`."""
+
+    run: Run
+    checkpoint: str
+    samples: int
+    absent: tuple[str, ...]
+    started: str
+    provenance: Mapping[str, str]
+
+
+def write_beginning(store: Store, folder: str, beginning: Beginning) -> None:
+    """Write `run.json`."""
+    store.write(f"{folder}/run.json", _json(dataclasses.asdict(beginning)))
+
+
+def read_beginning(store: Store, folder: str) -> Beginning:
+    """Read `run.json`; StoreError when there is no such run."""
+    said = json.loads(store.read(f"{folder}/run.json"))
+    return Beginning(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"])})
+
+
+def write_summary(store: Store, folder: str, summary: Summary) -> None:
+    """Write `summary.json`."""
+    store.write(f"{folder}/summary.json", _json(dataclasses.asdict(summary)))
+
+
+def read_summary(store: Store, folder: str) -> Summary:
+    """Read `summary.json`; StoreError when the run has none yet."""
+    said = json.loads(store.read(f"{folder}/summary.json"))
+    results = tuple(Result(**one) for one in said["results"])
+    return Summary(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"]), "results": results})
+
+
+def read_summaries(store: Store) -> list[Summary]:
+    """The summaries of all runs of a store that have one."""
+    return [read_summary(store, folder) for folder in store.names("runs") if store.exists(f"{folder}/summary.json")]
+
+
+def run_folder(store: Store, name: str) -> str:
+    """The folder of a run by its id or the beginning of it; StoreError when none or several fit."""
+    fitting = [folder for folder in store.names("runs") if folder.removeprefix("runs/").startswith(name)]
+    exact = [folder for folder in fitting if folder == f"runs/{name}"]
+    if len(exact or fitting) != 1:
+        have = ", ".join(folder.removeprefix("runs/") for folder in (fitting or store.names("runs"))) or "none"
+        raise StoreError(f"{store.url}: {len(fitting)} runs fit {name!r}; there are: {have}")
+    return (exact or fitting)[0]
+
+
+def summarise(
+    store: Store,
+    beginning: Beginning,
+    expected: int,
+    planned: int,
+    generations: list[Generation],
+    results: tuple[Result, ...],
+    absent: tuple[str, ...],
+    table: str,
+) -> Summary:
+    """The summary of a run: `expected` samples of the complete suite, `planned` ones of this command."""
+    failed = {(one.case, one.sample) for one in generations if one.error}
+    answered = {(one.case, one.sample) for one in generations} - failed
+    return Summary(
+        run_id=run_id(beginning.run),
+        store=store.url,
+        run=beginning.run,
+        checkpoint=beginning.checkpoint,
+        samples=beginning.samples,
+        expected=expected,
+        planned=planned,
+        generated=len(answered),
+        failed=len(failed),
+        absent=absent,
+        results=results,
+        table=table,
+        started=beginning.started,
+        provenance=beginning.provenance,
+    )
+
+
+def json_line(summary: Summary) -> str:
+    """The one object that `--json` prints on the last line of stdout."""
+    scores = [
+        {
+            "metric": one.metric,
+            "group": one.group,
+            "value": one.value,
+            "low": one.low,
+            "high": one.high,
+            "scored": one.scored,
+            "expected": one.expected,
+            "signature": one.signature,
+        }
+        for one in summary.results
+    ]
+    said: dict[str, Any] = {
+        "run": summary.run_id,
+        "store": summary.store,
+        "suite": summary.run.suite,
+        "system": summary.run.system,
+        "complete": summary.complete,
+        "failed": summary.failed,
+        "scores": scores,
+    }
+    return json.dumps(said)
+
+
+def _json(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, indent=1).encode()

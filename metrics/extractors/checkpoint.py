@@ -1,0 +1,184 @@
+"""Checkpoints of extractors: read as plain tensors, checked key by key, and poured into a network.
+
+Formats: a folder as the hub has it (config.json with model.safetensors or pytorch_model.bin), a safetensors file, a
+torch file of tensors (read with weights_only), or a TorchScript archive (OpenAI's ViT-B-32.pt; only its tensors are
+used, none of its code is called). A key that is missing, that nothing asks for, or that has another shape is an
+error that names it: no weight is ever left at random. Whatever the file's precision, the network is float32.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from harness.errors import AbsentError, UsageError
+
+State = Mapping[str, torch.Tensor]
+
+# What a config.json must agree on. Shapes alone do not tell the activation or the number of heads.
+ARCHITECTURE_KEYS = (
+    "model_type",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "hidden_act",
+    "image_size",
+    "patch_size",
+    "projection_dim",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a parameter of a network lies in a checkpoint: a whole tensor, a third of a fused one, or its transpose."""
+
+    key: str
+    third: int | None = None
+    transposed: bool = False
+
+    def shape(self, parameter: torch.Tensor) -> tuple[int, ...]:
+        """The shape that the tensor under `key` has for this parameter."""
+        first, *rest = parameter.shape or (None,)
+        if first is None:
+            return ()
+        shape = (first, *rest) if self.third is None else (3 * first, *rest)
+        return shape[::-1] if self.transposed else shape
+
+    def take(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The parameter's values out of the tensor under `key`."""
+        whole = tensor.T if self.transposed else tensor
+        return whole if self.third is None else whole.chunk(3)[self.third]
+
+
+def read_checkpoint(weights: Path, config: Mapping[str, Any]) -> State:
+    """All tensors of a checkpoint by key. A folder's config.json must agree with `config`, the one that is expected.
+
+    Raises AbsentError where nothing is there, UsageError for what is no checkpoint of plain tensors.
+    """
+    if not weights.exists() or weights == Path():
+        raise AbsentError(f"weights {weights}: no such file or folder")
+    if not weights.is_dir():
+        return _read_file(weights)
+    _check_config(weights / "config.json", config)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (weights / name).is_file():
+            return _read_file(weights / name)
+    raise UsageError(f"weights {weights}: the folder has neither model.safetensors nor pytorch_model.bin")
+
+
+def fill(network: torch.nn.Module, state: State, locate: Callable[[str], Source], unused: str, weights: Path) -> None:
+    """Copies every parameter of `network` from where `locate` says it lies in `state`, in float32.
+
+    Keys that match the regular expression `unused` are known to play no part. Raises UsageError that names the first
+    missing and the first unexpected key, or the first wrong shape, or the first tensor that is not finite.
+    """
+    sources = {name: locate(name) for name, _ in network.named_parameters()}
+    _check_keys([source.key for source in sources.values()], state, unused, weights)
+    for name, parameter in network.named_parameters():
+        source = sources[name]
+        tensor = state[source.key]
+        if tuple(tensor.shape) != source.shape(parameter):
+            raise UsageError(
+                f"weights {weights}: {source.key} has the shape {tuple(tensor.shape)}, "
+                f"expected {source.shape(parameter)}; these are the weights of another architecture"
+            )
+        if not torch.isfinite(tensor).all():
+            raise UsageError(f"weights {weights}: {source.key} holds NaN or infinite values; the file is damaged")
+        parameter.data.copy_(source.take(tensor))
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Inference in full float32: no TF32 in matrix products (CUDA) and convolutions (cuDNN), no autotuning."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def finite_rows(embeddings: torch.Tensor, weights: str) -> NDArray[np.float32]:
+    """Embeddings as a float32 array (rows, dim); UsageError where one is not finite."""
+    rows: NDArray[np.float32] = embeddings.float().cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise UsageError(f"weights {weights}: embeddings come out NaN or infinite; these are not usable weights")
+    return rows
+
+
+def _check_keys(expected: list[str], state: State, unused: str, weights: Path) -> None:
+    missing = [key for key in dict.fromkeys(expected) if key not in state]
+    unexpected = [key for key in state if key not in set(expected) and not re.match(unused, key)]
+    if missing or unexpected:
+        raise UsageError(
+            f"weights {weights}: not the expected architecture; first missing key: {_first(missing)}, "
+            f"first unexpected key: {_first(unexpected)}"
+        )
+
+
+def _first(keys: list[str]) -> str:
+    return f"{keys[0]} (of {len(keys)})" if keys else "none"
+
+
+def _check_config(file: Path, expected: Mapping[str, Any]) -> None:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"weights {file.parent}: the folder has no config.json") from None
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON ({error})") from error
+    for part in ("", "text_config", "vision_config"):
+        _check_part(file, part, found.get(part, {}) if part else found, expected.get(part, {}) if part else expected)
+
+
+def _check_part(file: Path, part: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for key in ARCHITECTURE_KEYS:
+        if key in found and key in expected and found[key] != expected[key]:
+            name = f"{part}.{key}" if part else key
+            raise UsageError(f"{file}: {name} is {found[key]!r}, expected {expected[key]!r}; another architecture")
+
+
+def _read_file(file: Path) -> State:
+    try:
+        state = _read_tensors(file)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UsageError(f"weights {file}: not a readable file of plain tensors ({reason})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UsageError(f"weights {file}: not a dictionary of plain tensors; save the network's state_dict alone")
+    return state
+
+
+def _read_tensors(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    if not _is_torchscript(file):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # Deprecated for new archives; the published one exists in no other form.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        load_archive: Callable[..., torch.nn.Module] = torch.jit.load
+        return load_archive(str(file), map_location="cpu").state_dict()
+
+
+def _is_torchscript(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

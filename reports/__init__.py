@@ -1,0 +1,1 @@
+"""What people read: published tables, tables of runs, and their formats. Knows `harness` alone."""

@@ -1,0 +1,271 @@
+"""Tables of runs: a suite's leaderboard, and a published table with our rows below the printed ones.
+
+A figure is the metric over the whole suite, its 95 % interval in brackets, and how many samples were scored of how many
+the complete suite has. Runs stand in one block, and are ranked, only where they answered the same question (suite,
+version, data, number of samples asked for) and every metric that two of them share has the same signature. Published
+rows carry no signature, so they are shown and never ranked (protocols: CoDi-2, arXiv 2311.18775, names its metrics
+and states neither backbone, reference policy nor sample count).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from harness.nouns import Result, Suite, Summary
+from reports.published import PublishedColumn, PublishedRow, PublishedTable, published
+from reports.render import FORMATS, Cell, Column, Row, Table, render
+
+__all__ = ["FORMATS", "Cell", "Column", "Row", "Table", "leaderboard", "paper_table", "render"]
+
+# An oracle run this near to the published real-image row uses the same backbone, preprocessing and pairs: the readings
+# of that row differ among each other by 0.04 and more.
+CALIBRATED = 0.003
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str, Literal["higher", "lower"]]) -> Table:
+    """One row a run of `suite`, in blocks of comparable runs, each sorted by the suite's first metric.
+
+    `better` says of each metric which way is better; a metric that is not in it is shown and not marked. Within a
+    block the best is marked, where two runs or more have it, among those with the most samples scored; runs with fewer
+    come after them.
+    """
+    names = {suite.name} | ({suite.oracle.name} if suite.oracle else set())
+    runs = [summary for summary in summaries if summary.run.suite in names]
+    metrics = list(dict.fromkeys([*suite.metrics, *(name for run in runs for name in _whole(run))]))
+    columns = [Column("system", "system"), Column("checkpoint", "checkpoint")]
+    columns += [Column(name, _headed(name, better.get(name)), figures=True) for name in metrics]
+    columns += [Column("status", "status"), Column("run", "run")]
+    blocks = [_ranked(block, metrics[0], better) for block in _comparable_blocks(runs)]
+    rows = [
+        Row((Cell(run.run.system), Cell(run.checkpoint), *cells, Cell(_status(run)), Cell(run.run_id)), heading)
+        for heading, block in _headed_blocks(blocks, "block")
+        for run, cells in zip(block, _figures(block, metrics, better), strict=True)
+    ]
+    notes = [*_signature_notes(blocks, metrics), *_reading_notes(runs, metrics)]
+    if any(cell.best for row in rows for cell in row.cells):
+        notes.append("marked: the best value of a block, among its runs with the most samples scored.")
+    return Table(f"{suite.name} v{suite.version}: leaderboard", tuple(columns), tuple(rows), tuple(notes))
+
+
+def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
+    """The published table of that id as it was printed, then the runs that answer it (their suite names this table).
+
+    A run's result stands in a column only where the metric's name is the column's: `dino-tiny` never fills `dino`.
+    Raises UsageError for an unknown id.
+    """
+    source = published(table_id)
+    runs = [summary for summary in summaries if summary.table == table_id]
+    metrics = [column.key for column in source.columns]
+    columns = [Column("system", "system"), *map(_published_column, source.columns), Column("source", "source")]
+    blocks = [sorted(block, key=lambda run: run.run_id) for block in _comparable_blocks(runs)]
+    rows = [_published_row(row, source) for row in source.rows] + [
+        Row((Cell(_label(run)), *cells, Cell(_origin(run))), heading)
+        for heading, block in _headed_blocks(blocks, "anybench, block")
+        for run, cells in zip(block, _figures(block, metrics, {}), strict=True)
+    ]
+    notes = [
+        *_published_notes(source),
+        *_calibration_notes(source, runs),
+        *_signature_notes(blocks, metrics),
+        *_reading_notes(runs, metrics),
+        *_left_out_notes(source, summaries),
+    ]
+    return Table(f"{source.title} ({source.table})", tuple(columns), tuple(rows), tuple(notes))
+
+
+def _whole(summary: Summary) -> dict[str, Result]:
+    """The results over the whole suite, by metric."""
+    return {result.metric: result for result in summary.results if not result.group}
+
+
+def _comparable_blocks(runs: Iterable[Summary]) -> list[list[Summary]]:
+    """Runs that may be ranked together; the largest block first. A run joins a block only if all in it agree."""
+    blocks: list[list[Summary]] = []
+    for run in sorted(runs, key=lambda run: (-len(_whole(run)), run.run_id)):
+        home = next((block for block in blocks if all(_comparable(run, other) for other in block)), None)
+        if home is None:
+            blocks.append([run])
+        else:
+            home.append(run)
+    return sorted(blocks, key=len, reverse=True)
+
+
+def _comparable(one: Summary, other: Summary) -> bool:
+    left, right = _whole(one), _whole(other)
+    same = all(left[metric].signature == right[metric].signature for metric in left.keys() & right.keys())
+    return same and _question(one) == _question(other)
+
+
+def _question(summary: Summary) -> tuple[str, int, str, int]:
+    return summary.run.suite, summary.run.version, summary.run.data, summary.planned
+
+
+def _ranked(block: list[Summary], metric: str, better: Mapping[str, str]) -> list[Summary]:
+    """Best first by `metric`; those with fewer samples scored than others after them, those without it last."""
+
+    def key(run: Summary) -> tuple[int, float, str]:
+        result = _whole(run).get(metric)
+        if result is None or metric not in better:
+            return 0, 0.0, run.run_id
+        return -result.scored, result.value if better[metric] == "lower" else -result.value, run.run_id
+
+    return sorted(block, key=key)
+
+
+def _headed_blocks(blocks: list[list[Summary]], title: str) -> list[tuple[str, list[Summary]]]:
+    """Each block with its heading: its number, and the question its runs answered."""
+    return [
+        (f"{title} {number}: {block[0].run.suite} v{block[0].run.version}, data {block[0].run.data[:12]}", block)
+        for number, block in enumerate(blocks, start=1)
+    ]
+
+
+def _figures(block: list[Summary], metrics: Sequence[str], better: Mapping[str, str]) -> list[tuple[Cell, ...]]:
+    best = {metric: _best(block, metric, better[metric]) for metric in metrics if metric in better}
+    return [tuple(_figure(_whole(run).get(metric), best.get(metric)) for metric in metrics) for run in block]
+
+
+def _best(block: list[Summary], metric: str, better: str) -> Result | None:
+    """The best of the results with the most samples scored; None where there are not two to choose from."""
+    results = [_whole(run)[metric] for run in block if metric in _whole(run)]
+    most = max((result.scored for result in results), default=0)
+    rivals = [result for result in results if result.scored == most]
+    if len(rivals) < 2:
+        return None
+    return (max if better == "higher" else min)(rivals, key=lambda result: result.value)
+
+
+def _figure(result: Result | None, best: Result | None) -> Cell:
+    if result is None:
+        return Cell("not scored")
+    text = f"{_number(result.value)}{_interval(result)} {result.scored}/{result.expected}"
+    return Cell(
+        text if result.known_weights else f"{text} †",
+        result.value,
+        result.low,
+        result.high,
+        result.scored,
+        result.expected,
+        result.signature,
+        best is not None and (result.value, result.scored) == (best.value, best.scored),
+    )
+
+
+def _interval(result: Result) -> str:
+    if result.low is None or result.high is None:
+        return ""
+    return f" [{_number(result.low)}, {_number(result.high)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def _headed(name: str, better: str | None) -> str:
+    return f"{name} {_ARROWS[better]}" if better else name
+
+
+def _status(summary: Summary) -> str:
+    """What keeps a run from being the complete suite, or "complete"."""
+    said = []
+    if summary.planned < summary.expected:
+        said.append(f"partial: {summary.planned} of {summary.expected} samples asked for")
+    if summary.generated < summary.planned:
+        said.append(f"{summary.generated} of {summary.planned} generated")
+    if summary.failed:
+        said.append(f"{summary.failed} failed")
+    if summary.absent:
+        more = f" and {len(summary.absent) - 3} more" if len(summary.absent) > 3 else ""
+        said.append(f"absent: {', '.join(summary.absent[:3])}{more}")
+    return "; ".join(said) or "complete"
+
+
+def _signature_notes(blocks: list[list[Summary]], metrics: Sequence[str]) -> list[str]:
+    """The signatures of each block; all its runs that have a metric share its signature."""
+    notes = []
+    for number, block in enumerate(blocks, start=1):
+        shared = {metric: result.signature for run in block for metric, result in _whole(run).items()}
+        signatures = [shared[metric] for metric in metrics if metric in shared]
+        notes.append(f"block {number}: {'; '.join(signatures) or 'nothing scored'}")
+    if len(blocks) > 1:
+        notes.append("blocks differ in a signature, in the data or in the samples asked for: do not rank across them.")
+    return notes
+
+
+def _reading_notes(runs: list[Summary], metrics: Sequence[str]) -> list[str]:
+    shown = [result for run in runs for metric, result in _whole(run).items() if metric in metrics]
+    notes = ["in each figure: value [95 % interval over clusters] samples scored/expected."] if shown else []
+    if any(result.low is None for result in shown):
+        notes.append("no interval: fewer than two clusters.")
+    if not all(result.known_weights for result in shown):
+        notes.append("†: weights with a digest that is not known to be the published one.")
+    return notes
+
+
+def _published_column(column: PublishedColumn) -> Column:
+    group = f"{column.group} " if column.group else ""
+    return Column(column.key, f"{group}{_headed(column.metric, column.direction.split('_')[0])}", figures=True)
+
+
+def _published_row(row: PublishedRow, source: PublishedTable) -> Row:
+    label = row.system if row.printed_label == row.system else f"{row.system} (printed as {row.printed_label})"
+    cells = (Cell(text, value) for text, value in zip(row.printed, row.values, strict=True))
+    origin = f"{source.table}, {row.cite}" if row.cite else source.table
+    return Row((Cell(label), *cells, Cell(origin)), f"published: {row.group}" if row.group else "published")
+
+
+def _label(summary: Summary) -> str:
+    return f"{summary.run.system} ({summary.checkpoint})" if summary.checkpoint else summary.run.system
+
+
+def _origin(summary: Summary) -> str:
+    return f"{summary.run_id}: {_status(summary)}"
+
+
+def _published_notes(source: PublishedTable) -> list[str]:
+    part = f", {source.part} part" if source.part else ""
+    arxiv = f", arXiv {source.arxiv}" if source.arxiv else ""
+    notes = [f"published rows: {source.paper}{arxiv}, {source.table}{part}, from the {source.source_text}."]
+    notes.append(
+        "published rows are reference data without a signature: not comparable, and not ranked, with our runs."
+    )
+    notes += source.remarks
+    return notes + [f"{row.system}: {row.note}." for row in source.rows if row.note]
+
+
+def _calibration_notes(source: PublishedTable, runs: list[Summary]) -> list[str]:
+    """Whether the oracle's runs land on the published real-image row; nothing for a table without such a row."""
+    real = next((row for row in source.rows if row.group == "reference"), None)
+    if real is None:
+        return []
+    oracles = [run for run in runs if run.run.system == "oracle"]
+    if not oracles:
+        return [
+            f"calibration: no oracle run is here, so nothing says that our rows measure what {real.system} measured."
+        ]
+    return [_calibration(source, real, run) for run in oracles]
+
+
+def _calibration(source: PublishedTable, real: PublishedRow, run: Summary) -> str:
+    results, said, landed = _whole(run), [], run.complete
+    for column, value, printed in zip(source.columns, real.values, real.printed, strict=True):
+        if value is None:
+            continue
+        result = results.get(column.key)
+        landed = landed and result is not None and abs(result.value - value) <= CALIBRATED
+        said.append(f"{column.metric} {_number(result.value) if result else 'not scored'} (published {printed})")
+    verdict = (
+        f"within {CALIBRATED}: calibrated" if landed else f"NOT calibrated (all within {CALIBRATED}, complete run)"
+    )
+    return f"calibration by oracle run {run.run_id} ({_status(run)}): {', '.join(said)}; {verdict}."
+
+
+def _left_out_notes(source: PublishedTable, summaries: Sequence[Summary]) -> list[str]:
+    keys = {column.key for column in source.columns}
+    other = sorted({name for run in summaries if run.table == source.id for name in _whole(run)} - keys)
+    notes = [f"scored but not in this table: {', '.join(other)}."] if other else []
+    strangers = [f"{run.run_id} ({run.run.suite})" for run in summaries if run.table != source.id]
+    return notes + ([f"left out, for their suites answer another table: {', '.join(strangers)}."] if strangers else [])

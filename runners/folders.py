@@ -1,0 +1,141 @@
+"""`anybench metric` and `anybench init`: commands about folders, without a run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+from harness import media
+from harness.errors import UsageError
+from harness.inputs import by_digest, put
+from harness.names import find, load
+from harness.nouns import Case, Generation, Listing, Media, Metric, Suite, Turn
+from harness.pool import Pool
+from harness.store import Store
+from metrics import CHECKPOINTS as EXTRACTOR_CHECKPOINTS
+from metrics import METRICS
+from runners import options
+from runners.evaluation import Request, Scoring, score_all, sources_for, warn
+from runners.running import ABSENT, pool_for
+from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
+
+CHECKPOINTS = {**SYSTEM_CHECKPOINTS, **EXTRACTOR_CHECKPOINTS}
+
+
+def metric(asked: argparse.Namespace) -> int:
+    """`anybench metric`: a case for each output file, with all the references (or the one of its name)."""
+    measured: Metric = load(find(asked.metric, METRICS, "metric"))
+    outputs = _files(asked.output)
+    cases = tuple(_case(output, asked, _prompts(asked.text, outputs)) for output in outputs)
+    pool = pool_for(asked)
+    try:
+        with tempfile.TemporaryDirectory(prefix="anybench-") as scratch:
+            return _measure(measured, outputs, cases, asked, Store.at(scratch), pool)
+    finally:
+        pool.close()
+
+
+def init(asked: argparse.Namespace) -> int:
+    """`anybench init`: write a randomly initialised checkpoint."""
+    write = find(asked.name, CHECKPOINTS, "checkpoint")
+    folder = Path(asked.folder)
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        raise UsageError(f"{folder}: not an empty folder; give a new one")
+    load(write)(folder, asked.seed)
+    print(folder)
+    return 0
+
+
+def _add_metric(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("metric", help="see `anybench list metrics`")
+    parser.add_argument("--output", required=True, metavar="DIR", help="what was generated")
+    parser.add_argument("--reference", default="", metavar="DIR", help="what it is compared with")
+    parser.add_argument("--pair", choices=("all", "name"), default="all", help="each output with all references, or its namesake")
+    parser.add_argument("--text", default="", metavar="FILE", help="prompts: one a line in the order of the outputs' names")
+    for add in (options.add_scoring, options.add_pool, options.add_common):
+        add(parser)
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="see `anybench list checkpoints`")
+    parser.add_argument("folder")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
+
+
+COMMANDS = (
+    ("metric", "one metric on two folders", _add_metric, metric),
+    ("init", "write a randomly initialised checkpoint in the official format, for tests and demos", _add_init, init),
+)
+
+
+def _measure(
+    measured: Metric, outputs: list[Media], cases: tuple[Case, ...], asked: argparse.Namespace, store: Store, pool: Pool
+) -> int:
+    inputs = by_digest(cases)
+    put(store, inputs, inputs.cases)
+    answers = {
+        (case.id, 0): [Generation(case.id, 0, 0, (store.put_media("outputs", media.read_bytes(output.uri)),))]
+        for case, output in zip(inputs.cases, outputs, strict=True)
+    }
+    request = Request("", "", store, weights=dict(asked.weights), offline=asked.offline)
+    sources, absent = sources_for((measured,), request, "scratch")
+    suite = _suite_of(cases, asked.pair)
+    scoring = Scoring(store, "scratch", suite, inputs.cases, inputs.cases, (measured,), sources, absent)
+    results, absent = score_all(scoring, answers, pool)
+    for line in absent:
+        warn(line)
+    for result in results:
+        bounds = "" if result.low is None else f" [{result.low:.4f}, {result.high:.4f}]"
+        mark = "" if result.known_weights else " (weights of unknown digest)"
+        print(f"{result.metric} {result.value:.4f}{bounds}, {result.scored} of {result.expected} scored{mark}")
+        print(result.signature)
+        if asked.json:
+            print(json.dumps(dataclasses.asdict(result)))
+    return 0 if results and not absent else ABSENT
+
+
+def _suite_of(cases: tuple[Case, ...], pairing: str) -> Suite:
+    """The nameless suite that two folders make."""
+    policy = {"all": "all-refs", "name": "namesake"}[pairing]
+    return Suite("folders", 1, lambda data: Listing(cases), len(cases), 1, (), policy, cluster="", aggregate="micro")
+
+
+def _case(output: Media, asked: argparse.Namespace, prompts: dict[str, str]) -> Case:
+    name = Path(output.uri).name
+    parts: dict[str, tuple[Media, ...]] = {}
+    if asked.reference:
+        references = _files(asked.reference)
+        if asked.pair == "name":
+            references = [one for one in references if Path(one.uri).stem == Path(name).stem]
+            if not references:
+                raise UsageError(f"{asked.reference}: no reference is called {Path(name).stem}, as {output.uri} is")
+        parts["reference"] = tuple(references)
+    if prompts:
+        parts["prompt"] = (Media("text", text=prompts[output.uri]),)
+    return Case(name, (Turn((), (output.modality,), parts),))
+
+
+def _prompts(file: str, outputs: list[Media]) -> dict[str, str]:
+    if not file:
+        return {}
+    try:
+        lines = Path(file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--text {file}: cannot be read: {error}") from error
+    if len(lines) != len(outputs):
+        raise UsageError(f"--text {file}: {len(lines)} lines for {len(outputs)} outputs; one a line is expected")
+    return {output.uri: line for output, line in zip(outputs, lines, strict=True)}
+
+
+def _files(folder: str) -> list[Media]:
+    """The media of a folder, sorted by name, hidden files left out."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        raise UsageError(f"{folder}: no files in it")
+    return [Media(media.sniff(media.read_bytes(str(file)))[0], uri=str(file.resolve())) for file in files]

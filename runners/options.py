@@ -1,0 +1,147 @@
+"""The flags: what they are called, and where else their values may come from.
+
+A flag given on the command line wins over `ANYBENCH_FLAG` in the environment, and that over `--config run.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import UsageError
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Where everything is kept."""
+    parser.add_argument("--store", default="./store", metavar="URL", help="folder or fsspec URL (default: ./store)")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command that answers."""
+    add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line of stdout")
+    parser.add_argument("--config", default="", metavar="FILE", help="YAML file of flags: {limit: 10, metrics: [dino]}")
+
+
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """Where the work is done."""
+    parser.add_argument(
+        "--workers", default="auto", metavar="auto|N|local",
+        help="Ray actors: as many as there are GPUs (or cores) by default; 'local' is this process, without Ray",
+    )  # fmt: skip
+    parser.add_argument(
+        "--address", default="", metavar="auto|HOST:PORT",
+        help="the Ray cluster to join (default: RAY_ADDRESS, else a private Ray on this machine)",
+    )  # fmt: skip
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and with which weights."""
+    parser.add_argument("--metrics", type=words, default=(), metavar="A,B", help="default: the suite's own")
+    parser.add_argument(
+        "--weights", type=pair, action="append", default=[], metavar="EXTRACTOR=PATH",
+        help="a local file or folder, or a hub id, for an extractor's weights; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--offline", action="store_true", help="do not ask the hub for what is not in its cache")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """What is run."""
+    parser.add_argument("--system", required=True, metavar="NAME", help="see `anybench list systems`")
+    parser.add_argument("--checkpoint", default="", metavar="PATH_OR_HUB_ID", help="org/name, org/name@revision, or a path")
+    parser.add_argument("--data", default="", metavar="DIR", help="a root of data sets, or the data set's own folder")
+    parser.add_argument("--limit", default="", metavar="N|0.1", help="only the first N cases, or that fraction")
+    parser.add_argument("--cases", type=words, default=(), metavar="ID,...", help="only these cases")
+    parser.add_argument("--samples", type=count, default=0, metavar="N", help="only the first N samples of each case")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the run's seed (default: 0)")
+    parser.add_argument("--batch-size", type=batch_size, default=0, metavar="N|auto", help="samples answered together")
+    parser.add_argument(
+        "--set", type=pair, action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="a setting of the system (steps=50); may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--retry-failed", action="store_true", help="try samples again whose answer was an error")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, do nothing")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def pair(text: str) -> tuple[str, str]:
+    """KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def batch_size(text: str) -> int:
+    """A whole number from 1, or "auto" (0): the system's own."""
+    return 0 if text == "auto" else count(text)
+
+
+def set_defaults_from_elsewhere(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Let the environment and the `--config` file stand for flags that are not given.
+
+    Raises UsageError for a config file that cannot be read, or that names something that is no flag.
+    """
+    flags = {action.option_strings[-1].removeprefix("--"): action for action in parser._actions if action.option_strings}
+    config = _config(arguments)
+    for name in config:
+        if name.replace("_", "-") not in flags:
+            raise UsageError(f"--config: {name!r} is no flag of this command; there are: {', '.join(sorted(flags))}")
+    values: dict[str, Any] = {name.replace("_", "-"): value for name, value in config.items()}
+    for name in flags:
+        text = os.environ.get(f"ANYBENCH_{name.upper().replace('-', '_')}")
+        if text is not None:
+            values[name] = text
+    for name, value in values.items():
+        action = flags[name]
+        action.required = False
+        parser.set_defaults(**{action.dest: _as_given(name, action, value)})
+
+
+def _config(arguments: list[str]) -> Mapping[str, Any]:
+    finder = argparse.ArgumentParser(add_help=False)
+    finder.add_argument("--config", default=os.environ.get("ANYBENCH_CONFIG", ""))
+    path = finder.parse_known_args(arguments)[0].config
+    if not path:
+        return {}
+    try:
+        said = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"--config {path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict):
+        raise UsageError(f"--config {path}: flags and their values are expected, as in `limit: 10`")
+    return {str(name): value for name, value in said.items()}
+
+
+def _as_given(name: str, action: argparse.Action, value: Any) -> Any:
+    """A value from the environment or a file, as the flag itself would have read it."""
+    if isinstance(action, argparse._StoreTrueAction):
+        return str(value).lower() in ("1", "true", "yes")
+    read = action.type if callable(action.type) else str
+    try:
+        if isinstance(action, argparse._AppendAction):
+            given = value.items() if isinstance(value, dict) else [pair(word) for word in words(_text(value))]
+            return [(str(key), str(one)) for key, one in given]
+        return read(_text(value))
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

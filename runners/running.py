@@ -1,0 +1,143 @@
+"""`anybench run`, `score` and `track`: commands that make or send a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.nouns import Summary
+from harness.pool import LocalPool, Pool, RayPool
+from harness.store import Store
+from harness.summary import json_line, read_summary, run_folder
+from harness.tracking import TrackingError, track, tracking_uri
+from reports.tables import leaderboard, render
+from runners import options
+from runners.evaluation import Request, describe, evaluate, prepare, rescore, warn
+
+ABSENT = 3
+
+
+def run(asked: argparse.Namespace) -> int:
+    """`anybench run`."""
+    prepared = prepare(_request(asked, sys.argv))
+    for line in (*prepared.beginning.absent, *prepared.scoring.absent):
+        warn(line)
+    if asked.dry_run:
+        print(describe(prepared))
+        return 0
+    return _answer(asked, lambda pool: evaluate(prepared, pool))
+
+
+def score(asked: argparse.Namespace) -> int:
+    """`anybench score`."""
+    store = store_at(asked.store)
+    folder = run_folder(store, asked.run)
+    request = Request(
+        suite="", system="", store=store, metrics=asked.metrics, weights=dict(asked.weights), offline=asked.offline
+    )
+    return _answer(asked, lambda pool: rescore(request, folder, pool))
+
+
+def track_run(asked: argparse.Namespace) -> int:
+    """`anybench track`."""
+    store = store_at(asked.store)
+    summary = read_summary(store, run_folder(store, asked.run))
+    print(f"sent to {tracking_uri(store.url)} as MLflow run {_send(summary)}")
+    return 0
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="see `anybench list suites`")
+    for add in (options.add_run, options.add_scoring, options.add_pool, options.add_common):
+        add(parser)
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run's id, or the beginning of it")
+    for add in (options.add_scoring, options.add_pool, options.add_common):
+        add(parser)
+
+
+def _add_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run's id, or the beginning of it")
+    options.add_store(parser)
+
+
+COMMANDS = (
+    ("run", "answer a suite with a system, score it, log it; the same line again resumes", _add_run, run),
+    ("score", "score a run's kept outputs with more metrics; generates nothing", _add_score, score),
+    ("track", "send a run to MLflow (again)", _add_track, track_run),
+)
+
+
+def store_at(url: str) -> Store:
+    """The store; inside a Ray job a relative folder would vanish with the job, and is refused."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not (os.path.isabs(url) or "://" in url):
+        raise UsageError(
+            f"--store {url}: inside a Ray job a relative folder vanishes with the job; give an absolute one or a URL"
+        )
+    return Store.at(url)
+
+
+def pool_for(asked: argparse.Namespace) -> Pool:
+    """The pool that `--workers` and `--address` ask for."""
+    if asked.workers == "local":
+        return LocalPool()
+    if asked.workers != "auto" and not (asked.workers.isdecimal() and int(asked.workers)):
+        raise UsageError(f"--workers {asked.workers}: auto, local, or a whole number from 1 is expected")
+    workers = 0 if asked.workers == "auto" else int(asked.workers)
+    return RayPool(asked.address or os.environ.get("RAY_ADDRESS", ""), workers)
+
+
+def _request(asked: argparse.Namespace, command: list[str]) -> Request:
+    return Request(
+        suite=asked.suite,
+        system=asked.system,
+        store=store_at(asked.store),
+        checkpoint=asked.checkpoint,
+        data=asked.data,
+        limit=asked.limit,
+        cases=asked.cases,
+        samples=asked.samples,
+        seed=asked.seed,
+        batch_size=asked.batch_size,
+        metrics=asked.metrics,
+        weights=dict(asked.weights),
+        settings=dict(asked.settings),
+        retry_failed=asked.retry_failed,
+        offline=asked.offline,
+        command=tuple(command),
+    )
+
+
+def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
+    """Do the work on the pool asked for, log it, show it; the exit status says whether all of it is there."""
+    pool = pool_for(asked)
+    try:
+        summary = work(pool)
+    finally:
+        pool.close()
+    table = leaderboard([summary], summary.run.suite)
+    print(render(table, "terminal"))
+    print(f"outputs  {Store.at(summary.store).path(f'runs/{summary.run_id}')}")
+    try:
+        _send(summary)
+        print(f"MLflow   {tracking_uri(summary.store)}")
+    except TrackingError as error:
+        warn(str(error))
+    for line in summary.absent:
+        warn(line)
+    if summary.failed:
+        warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
+    if asked.json:
+        print(json_line(summary))
+    return ABSENT if summary.failed or summary.absent else 0
+
+
+def _send(summary: Summary) -> str:
+    table = leaderboard([summary], summary.run.suite)
+    return track(summary, {f"table.{suffix}": render(table, suffix) for suffix in ("md", "csv")})

@@ -1,0 +1,24 @@
+"""The systems: what can be put under test, as data. Importing this room imports neither torch nor diffusers.
+
+`SYSTEMS` says by name which class answers and what one copy of it needs; `CHECKPOINTS` names the functions that write
+a tiny checkpoint, each called as function(folder: Path, seed: int).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.nouns import Worker
+
+SYSTEMS: Mapping[str, Worker] = {
+    "oracle": Worker("systems.baselines:Oracle", gpus=0, sees_parts=True),
+    "copy_input": Worker("systems.baselines:CopyInput", gpus=0),
+    "files": Worker("systems.files:Files", gpus=0, checkpoint="required", in_driver=True, check="systems.files:check"),
+    "diffusers": Worker("systems.diffusers_pipeline:DiffusersPipeline", gpus=1, checkpoint="required"),
+}
+
+CHECKPOINTS: Mapping[str, str] = {
+    "stable-unclip-tiny": "systems.tiny:stable_unclip",
+    "stable-diffusion-tiny": "systems.tiny:stable_diffusion",
+    "instruct-pix2pix-tiny": "systems.tiny:instruct_pix2pix",
+}
