@@ -49,7 +49,8 @@ class Store:
     @classmethod
     def at(cls, url: str) -> Store:
         """The store at a folder or URL; a folder is made absolute, so that every worker means the same one."""
-        return cls(url if "://" in url else os.path.abspath(url))
+        path = url.removeprefix("file://")
+        return cls(path if "://" in path else os.path.abspath(path))
 
     @cached_property
     def _filesystem(self) -> Any:

@@ -32,8 +32,8 @@ METRICS: Mapping[str, str] = {
 }
 
 EXTRACTORS: Mapping[str, ExtractorCard] = {
-    # Hub revision abe3b35 is the only one there was when this was written; no digest of its file, nor of the official
-    # dino_deitsmall16_pretrain.pth, has been published.
+    # The digest of neither the hub's file nor the official dino_deitsmall16_pretrain.pth is known here, so that DINO's
+    # numbers are marked until they have been checked against the published real-image row and the digest is added.
     "dino-vits16": ExtractorCard(
         Worker("metrics.extractors.dino:DINO", batch=32, checkpoint="required"),
         preprocessing="256bicubic-crop224",

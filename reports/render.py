@@ -94,7 +94,13 @@ def _markdown(table: Table) -> str:
 def _latex(table: Table) -> str:
     lines = [[_strong(_tex(cell.text), r"\textbf{{{}}}", cell) for cell in row.cells] for row in table.rows]
     layout = "".join("r" if column.figures else "l" for column in table.columns)
-    text = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.title)}}}", rf"\begin{{tabular}}{{{layout}}}"]
+    text = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(table.title)}}}",
+        rf"\begin{{tabular}}{{{layout}}}",
+    ]
     text += [r"\toprule", " & ".join(_tex(column.label) for column in table.columns) + r" \\"]
     for block, rows in _blocks(table, lines):
         heading = [rf"\multicolumn{{{len(layout)}}}{{l}}{{\emph{{{_tex(block)}}}}} \\"] if block else []

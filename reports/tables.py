@@ -45,6 +45,8 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
         for run, cells in zip(block, _figures(block, metrics, better), strict=True)
     ]
     notes = [*_signature_notes(blocks, metrics), *_reading_notes(runs, metrics)]
+    if not runs:
+        notes.append("no run of this suite is here.")
     if any(cell.best for row in rows for cell in row.cells):
         notes.append("marked: the best value of a block, among its runs with the most samples scored.")
     return Table(f"{suite.name} v{suite.version}: leaderboard", tuple(columns), tuple(rows), tuple(notes))
@@ -117,10 +119,14 @@ def _ranked(block: list[Summary], metric: str, better: Mapping[str, str]) -> lis
 
 def _headed_blocks(blocks: list[list[Summary]], title: str) -> list[tuple[str, list[Summary]]]:
     """Each block with its heading: its number, and the question its runs answered."""
-    return [
-        (f"{title} {number}: {block[0].run.suite} v{block[0].run.version}, data {block[0].run.data[:12]}", block)
-        for number, block in enumerate(blocks, start=1)
-    ]
+    return [(f"{title} {number}: {_asked(block[0])}", block) for number, block in enumerate(blocks, start=1)]
+
+
+def _asked(summary: Summary) -> str:
+    run = summary.run
+    return (
+        f"{run.suite} v{run.version}, data {run.data[:12]}, {summary.planned} of {summary.expected} samples asked for"
+    )
 
 
 def _figures(block: list[Summary], metrics: Sequence[str], better: Mapping[str, str]) -> list[tuple[Cell, ...]]:
@@ -169,10 +175,10 @@ def _headed(name: str, better: str | None) -> str:
 
 
 def _status(summary: Summary) -> str:
-    """What keeps a run from being the complete suite, or "complete"."""
+    """What keeps a run from being the complete suite, or "complete"; and the metrics made with unverified weights."""
     said = []
     if summary.planned < summary.expected:
-        said.append(f"partial: {summary.planned} of {summary.expected} samples asked for")
+        said.append(f"partial: {summary.planned} of {summary.expected}")
     if summary.generated < summary.planned:
         said.append(f"{summary.generated} of {summary.planned} generated")
     if summary.failed:
@@ -180,7 +186,10 @@ def _status(summary: Summary) -> str:
     if summary.absent:
         more = f" and {len(summary.absent) - 3} more" if len(summary.absent) > 3 else ""
         said.append(f"absent: {', '.join(summary.absent[:3])}{more}")
-    return "; ".join(said) or "complete"
+    said = said or ["complete"]
+    if unverified := [metric for metric, result in _whole(summary).items() if not result.known_weights]:
+        said.append(f"unverified weights: {', '.join(unverified)}")
+    return "; ".join(said)
 
 
 def _signature_notes(blocks: list[list[Summary]], metrics: Sequence[str]) -> list[str]:
@@ -257,9 +266,8 @@ def _calibration(source: PublishedTable, real: PublishedRow, run: Summary) -> st
         result = results.get(column.key)
         landed = landed and result is not None and abs(result.value - value) <= CALIBRATED
         said.append(f"{column.metric} {_number(result.value) if result else 'not scored'} (published {printed})")
-    verdict = (
-        f"within {CALIBRATED}: calibrated" if landed else f"NOT calibrated (all within {CALIBRATED}, complete run)"
-    )
+    needed = f"a complete run, all within {CALIBRATED}"
+    verdict = f"calibrated, for the weights of its signatures ({needed})" if landed else f"NOT calibrated ({needed})"
     return f"calibration by oracle run {run.run_id} ({_status(run)}): {', '.join(said)}; {verdict}."
 
 

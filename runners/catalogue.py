@@ -19,7 +19,7 @@ from harness.summary import read_summaries
 from harness.tracking import tracking_uri
 from harness.weights import extractor_weights
 from metrics import EXTRACTORS, METRICS
-from reports.published import load_published
+from reports.published import tables
 from runners import options
 from runners.folders import CHECKPOINTS
 from systems import SYSTEMS
@@ -61,7 +61,10 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 def _suites(asked: argparse.Namespace) -> Lines:
     suites = {name: load(target) for name, target in SUITES.items()}
     return [
-        (name, f"version {one.version}: {one.size} cases x {one.samples} samples, {one.policy}; {', '.join(one.metrics)}")
+        (
+            name,
+            f"version {one.version}: {one.size} cases x {one.samples} samples, {one.policy}; {', '.join(one.metrics)}",
+        )
         for name, one in suites.items()
     ]
 
@@ -73,7 +76,10 @@ def _systems(asked: argparse.Namespace) -> Lines:
 def _metrics(asked: argparse.Namespace) -> Lines:
     metrics = {name: load(target) for name, target in METRICS.items()}
     return [
-        (name, f"v{one.version}, {one.better} is better: {', '.join(sorted({n.extractor for n in one.needs.values()}))}")
+        (
+            name,
+            f"v{one.version}, {one.better} is better: {', '.join(sorted({n.extractor for n in one.needs.values()}))}",
+        )
         for name, one in metrics.items()
     ]
 
@@ -90,7 +96,7 @@ def _checkpoints(asked: argparse.Namespace) -> Lines:
 
 
 def _tables(asked: argparse.Namespace) -> Lines:
-    return [(name, f"{one.paper}: {one.title}") for name, one in load_published().items()]
+    return [(name, f"{one.paper}: {one.title}") for name, one in tables().items()]
 
 
 def _runs(asked: argparse.Namespace) -> Lines:

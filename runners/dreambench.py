@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """DreamBench, as a Ray job or by hand; takes the flags of `anybench run`.
 
-    ray job submit --working-dir . -- python runners/dreambench.py --system copy_input --data DIR --store DIR
-    python runners/dreambench.py [dreambench|dreambench-single|dreambench-mini] --system NAME ...
+ray job submit --working-dir . -- python runners/dreambench.py --system copy_input --data DIR --store DIR
+python runners/dreambench.py [dreambench|dreambench-single|dreambench-mini] --system NAME ...
 """
 
 import sys

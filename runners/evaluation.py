@@ -257,7 +257,9 @@ def _extract(source: Source, rows: Sequence[Row], scoring: Scoring, pool: Pool) 
     return [f"features of {source.name}: {len(errors)} could not be made; the first: {next(iter(errors.values()))}"]
 
 
-def sources_for(metrics: Sequence[Metric], request: Request, folder: str) -> tuple[Mapping[str, Source], tuple[str, ...]]:
+def sources_for(
+    metrics: Sequence[Metric], request: Request, folder: str
+) -> tuple[Mapping[str, Source], tuple[str, ...]]:
     """The extractors that the metrics need, each with its weights; and a line for each whose weights are absent."""
     sources, absent = {}, []
     for name in dict.fromkeys(need.extractor for metric in metrics for need in metric.needs.values()):

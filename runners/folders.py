@@ -53,8 +53,12 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("metric", help="see `anybench list metrics`")
     parser.add_argument("--output", required=True, metavar="DIR", help="what was generated")
     parser.add_argument("--reference", default="", metavar="DIR", help="what it is compared with")
-    parser.add_argument("--pair", choices=("all", "name"), default="all", help="each output with all references, or its namesake")
-    parser.add_argument("--text", default="", metavar="FILE", help="prompts: one a line in the order of the outputs' names")
+    parser.add_argument(
+        "--pair", choices=("all", "name"), default="all", help="each output with all references, or its namesake"
+    )
+    parser.add_argument(
+        "--text", default="", metavar="FILE", help="prompts: one a line in the order of the outputs' names"
+    )
     for add in (options.add_scoring, options.add_pool, options.add_common):
         add(parser)
 

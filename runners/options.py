@@ -53,7 +53,9 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """What is run."""
     parser.add_argument("--system", required=True, metavar="NAME", help="see `anybench list systems`")
-    parser.add_argument("--checkpoint", default="", metavar="PATH_OR_HUB_ID", help="org/name, org/name@revision, or a path")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="PATH_OR_HUB_ID", help="org/name, org/name@revision, or a path"
+    )
     parser.add_argument("--data", default="", metavar="DIR", help="a root of data sets, or the data set's own folder")
     parser.add_argument("--limit", default="", metavar="N|0.1", help="only the first N cases, or that fraction")
     parser.add_argument("--cases", type=words, default=(), metavar="ID,...", help="only these cases")
@@ -98,7 +100,9 @@ def set_defaults_from_elsewhere(parser: argparse.ArgumentParser, arguments: list
 
     Raises UsageError for a config file that cannot be read, or that names something that is no flag.
     """
-    flags = {action.option_strings[-1].removeprefix("--"): action for action in parser._actions if action.option_strings}
+    flags = {
+        action.option_strings[-1].removeprefix("--"): action for action in parser._actions if action.option_strings
+    }
     config = _config(arguments)
     for name in config:
         if name.replace("_", "-") not in flags:

@@ -37,7 +37,9 @@ def show_leaderboard(asked: argparse.Namespace) -> int:
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="see `anybench list tables`")
-    parser.add_argument("--run", action="append", default=[], metavar="RUN", help="a run of the store; default: all that fit")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="RUN", help="a run of the store; default: all that fit"
+    )
     parser.add_argument("--format", choices=FORMATS, default="terminal")
     options.add_store(parser)
 
@@ -52,5 +54,10 @@ FORMATS = ("terminal", "md", "latex", "csv", "html")
 
 COMMANDS = (
     ("table", "a published table with your rows in it", _add_table, table),
-    ("leaderboard", "all runs that MLflow knows, best first among those that can be compared", _add_leaderboard, show_leaderboard),
+    (
+        "leaderboard",
+        "all runs that MLflow knows, best first among those that can be compared",
+        _add_leaderboard,
+        show_leaderboard,
+    ),
 )

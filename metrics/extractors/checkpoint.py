@@ -53,10 +53,9 @@ class Source:
 
     def shape(self, parameter: torch.Tensor) -> tuple[int, ...]:
         """The shape that the tensor under `key` has for this parameter."""
-        first, *rest = parameter.shape or (None,)
-        if first is None:
-            return ()
-        shape = (first, *rest) if self.third is None else (3 * first, *rest)
+        shape = tuple(parameter.shape)
+        if self.third is not None:
+            shape = (3 * shape[0], *shape[1:])
         return shape[::-1] if self.transposed else shape
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -157,7 +156,13 @@ def _check_part(file: Path, part: str, found: Mapping[str, Any], expected: Mappi
 def _read_file(file: Path) -> State:
     try:
         state = _read_tensors(file)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except pickle.UnpicklingError as error:
+        # PyTorch's own message recommends weights_only=False, which runs whatever code the file holds.
+        raise UsageError(
+            f"weights {file}: not a readable file of plain tensors (no torch file, or one that holds "
+            f"Python objects, which are never loaded)"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(f"weights {file}: not a readable file of plain tensors ({reason})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -168,11 +173,11 @@ def _read_file(file: Path) -> State:
 def _read_tensors(file: Path) -> Any:
     if file.suffix == ".safetensors":
         return load_file(file)
-    if not _is_torchscript(file):
-        return torch.load(file, map_location="cpu", weights_only=True)
     with warnings.catch_warnings():
-        # Deprecated for new archives; the published one exists in no other form.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # TorchScript is deprecated for new archives, and a pickle of another protocol is about to be refused anyway.
+        warnings.simplefilter("ignore")
+        if not _is_torchscript(file):
+            return torch.load(file, map_location="cpu", weights_only=True)
         load_archive: Callable[..., torch.nn.Module] = torch.jit.load
         return load_archive(str(file), map_location="cpu").state_dict()
 

@@ -87,8 +87,9 @@ def test_a_missing_sample_costs_only_itself_and_is_named(outputs: Path) -> None:
 @pytest.mark.parametrize("second", ["dog6_1.jpg", "dog6/1.png"])
 def test_two_files_for_one_sample_are_refused_by_name(outputs: Path, second: str) -> None:
     picture(outputs / second)
-    with pytest.raises(UsageError, match=rf"dog6_1\.png.*{second}: several files for one output.*\(2 in all\)|{second}"):
+    with pytest.raises(UsageError, match=r"several files for one output.*\(2 in all\)$") as refusal:
         check(str(outputs), CASES, SAMPLES)
+    assert "dog6_1.png" in str(refusal.value) and second in str(refusal.value)
     with pytest.raises(UsageError, match="several files for one output"):
         answer(outputs, CASES[1], 1)
 
@@ -151,7 +152,9 @@ IDENTIFIERS = st.text("ab01._-", min_size=1, max_size=6).filter(lambda name: not
 
 @settings(max_examples=25, deadline=None)
 @given(st.sets(IDENTIFIERS, min_size=1, max_size=6))
-def test_no_two_cases_share_a_name_whatever_their_ids(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
+def test_no_two_cases_share_a_name_whatever_their_ids(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str]
+) -> None:
     folder = tmp_path_factory.mktemp("outputs")
     cases = [Case(name, (Turn((), ("text",)),)) for name in sorted(names)]
     for case in cases:

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import LENGTHS, LONGER, Lengths, text_cases, toy_suite
+
+from harness.errors import UsageError
+from harness.extraction import FEATURES, Row, Source, extract, read_features, rows_of
+from harness.identity import digest_bytes
+from harness.inputs import by_digest
+from harness.nouns import Case, Features, Generation, Media, Metric, Need, Turn
+from harness.pool import LocalPool
+from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
+from harness.store import Store, Table
+from harness.weights import NO_WEIGHTS
+
+
+def text(said: str) -> Media:
+    return Media("text", text=said, digest=digest_bytes(said.encode()))
+
+
+def answers_of(*generations: Generation) -> Answers:
+    answers: dict[tuple[str, int], list[Generation]] = {}
+    for one in generations:
+        answers.setdefault((one.case, one.turn), []).append(one)
+    return answers
+
+
+def all_answers(cases: tuple[Case, ...], samples: int = 2) -> Answers:
+    """Answers whose lengths are 0, 1, 2, ... in the order of cases and samples."""
+    pairs = [(case, sample) for case in cases for sample in range(samples)]
+    return answers_of(
+        *(Generation(case.id, sample, 0, (text("x" * number),)) for number, (case, sample) in enumerate(pairs))
+    )
+
+
+def source_at(tmp_path: Path) -> tuple[Store, Source]:
+    store = Store.at(str(tmp_path))
+    return store, Source.of("lengths", LENGTHS, NO_WEIGHTS, store, "runs/r")
+
+
+def ignore(done: int, failed: int) -> None:
+    """No report is wanted."""
+
+
+def test_rows_are_one_for_each_medium_of_a_part_and_one_a_sample_for_outputs() -> None:
+    turn = Turn((text("in"),), ("text",), {"reference": (text("r1"), text("r2"))})
+    case = Case("c", (turn, turn))
+    answers = answers_of(
+        Generation("c", 0, 1, (text("o0"),)), Generation("c", 1, 1, (text("o1"),)), Generation("c", 2, 1, error="no")
+    )
+    references = rows_of(Need("lengths", ("reference",)), [case], answers)
+    assert [(row.turn, row.sample, row.media[0].text) for row in references] == [
+        (0, -1, "r1"), (0, -1, "r2"), (1, -1, "r1"), (1, -1, "r2"),
+    ]  # fmt: skip
+    outputs = rows_of(Need("lengths", ("output",)), [case], answers)
+    assert [(row.turn, row.sample, row.media[0].text) for row in outputs] == [(1, 0, "o0"), (1, 1, "o1")]
+    pairs = rows_of(Need("lengths", ("output", "reference")), [case], answers)
+    assert [(row.sample, *(one.text for one in row.media)) for row in pairs] == [
+        (0, "o0", "r1"), (0, "o0", "r2"), (1, "o1", "r1"), (1, "o1", "r2"),
+    ]  # fmt: skip
+
+
+def test_features_are_computed_once_and_the_suites_own_are_shared_by_all_runs(tmp_path: Path) -> None:
+    store, first = source_at(tmp_path)
+    second = Source.of("lengths", LENGTHS, NO_WEIGHTS, store, "runs/other")
+    rows = [Row("c", 0, -1, (text("reference"),)), Row("c", 0, 0, (text("output"),)), Row("d", 0, 0, (text("output"),))]
+    assert extract(first, rows, store, LocalPool(), ignore) == {}
+    assert first.lacks(rows) == 0
+    assert second.lacks(rows) == 1, "the reference is there, the output belongs to the other run"
+    assert (len(first.shared.read()), len(first.own.read())) == (1, 1)
+    features = read_features(first, rows)
+    assert features.values.tolist() == [[9, 1], [6, 1], [6, 1]]
+    assert (features.case.tolist(), features.sample.tolist()) == (["c", "c", "d"], [-1, 0, 0])
+
+
+def test_a_medium_that_gives_no_feature_is_named_and_costs_its_neighbours_nothing(tmp_path: Path) -> None:
+    store, source = source_at(tmp_path)
+    rows = [Row("c", 0, number, (text(said),)) for number, said in enumerate(("fine", "damaged", "good"))]
+    errors = extract(source, rows, store, LocalPool(), ignore)
+    assert errors == {rows[1].key: "ValueError: a damaged text"}
+    assert read_features(source, rows).sample.tolist() == [0, 2]
+
+
+def scored(tmp_path: Path, metric: Metric, cases: tuple[Case, ...], planned: tuple[Case, ...], answers: Answers):  # type: ignore[no-untyped-def]
+    store, source = source_at(tmp_path)
+    for rows in rows_by_extractor([metric], planned, answers).values():
+        extract(source, rows, store, LocalPool(), ignore)
+    return score(metric, replace(toy_suite(len(cases)), size=len(cases)), cases, planned, answers, {"lengths": source})
+
+
+def test_results_are_the_mean_over_samples_then_cases_then_clusters(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(4)).cases
+    result = scored(tmp_path, LONGER, cases, cases, all_answers(cases))
+    lengths = np.arange(8).reshape(4, 2).mean(axis=1) - len("hello")
+    assert len(result.scores) == 8
+    whole, first, second = result.results
+    assert whole.value == pytest.approx(np.mean([lengths[[0, 2]].mean(), lengths[[1, 3]].mean()]))
+    assert (whole.group, first.group, second.group) == ("", "subject=a", "subject=b")
+    assert first.value == pytest.approx(lengths[[0, 2]].mean())
+    assert (whole.scored, whole.expected, first.scored, first.expected) == (8, 8, 4, 4)
+    assert whole.low is not None and whole.low <= whole.value <= whole.high
+    assert first.low is None, "one cluster says nothing about how clusters vary"
+    assert whole.signature == "longer|v1|toy@1|lengths:sha256=weightless|none|fp32|one-ref|macro"
+
+
+def test_what_is_missing_is_not_averaged_and_is_still_expected(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(4)).cases
+    answers = answers_of(Generation("c000", 0, 0, (text("xxxxxxx"),)), Generation("c000", 1, 0, error="no"))
+    result = scored(tmp_path, LONGER, cases, cases[:2], answers)
+    assert [(one.group, one.value, one.scored, one.expected) for one in result.results] == [
+        ("", 2.0, 1, 8), ("subject=a", 2.0, 1, 4),
+    ]  # fmt: skip
+
+
+def test_a_value_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(4)).cases
+    bare = tuple(replace(case, turns=(replace(case.turns[0], parts={}),)) for case in cases[:1]) + cases[1:]
+    result = scored(tmp_path, LONGER, bare, bare, all_answers(bare))
+    assert {one.case for one in result.scores} == {"c001", "c002", "c003"}
+    assert (result.results[0].scored, result.results[0].expected) == (6, 6), "a case without the parts is not expected"
+
+
+def test_a_value_outside_the_metrics_range_is_an_error_and_no_number(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(2)).cases
+    with pytest.raises(UsageError, match=r"metric longer: 4 values outside its range \[0, 1\], -5 for one"):
+        scored(tmp_path, replace(LONGER, range=(0, 1)), cases, cases, all_answers(cases))
+
+
+def test_a_set_level_metric_is_computed_on_all_rows_of_the_group_together(tmp_path: Path) -> None:
+    def spread(output: Features, reference: Features) -> float:
+        return float(np.ptp(output.values[:, 0]))
+
+    cases = by_digest(text_cases(4)).cases
+    result = scored(tmp_path, replace(LONGER, level="set", compute=spread), cases, cases, all_answers(cases))
+    assert [one.value for one in result.results] == [7.0, 5.0, 5.0]
+    assert result.scores == () and result.results[0].low is None
+    assert result.results[0].signature.endswith("|set")
+
+
+def test_a_metric_applies_where_some_case_has_its_parts() -> None:
+    cases = text_cases(2)
+    assert applies(LONGER, cases)
+    assert not applies(
+        replace(LONGER, needs={"output": Need("lengths", ("output",)), "m": Need("lengths", ("mask",))}), cases
+    )
+
+
+def test_scores_are_replaced_and_never_counted_twice(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(4)).cases
+    result = scored(tmp_path, LONGER, cases, cases, all_answers(cases))
+    store = Store.at(str(tmp_path))
+    for _ in range(2):
+        write_scores(store, "runs/r", result)
+    from harness.scoring import SCORES
+
+    assert len(Table(store, "runs/r/scores/longer", SCORES).read()) == 8
+
+
+def test_the_order_in_which_answers_came_changes_nothing(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(4)).cases
+    answers = all_answers(cases)
+    backwards = {key: answers[key][::-1] for key in reversed(list(answers))}
+    first = scored(tmp_path / "a", LONGER, cases, cases, answers)
+    second = scored(tmp_path / "b", LONGER, cases, cases, backwards)
+    assert first.results == second.results
+
+
+def test_the_features_schema_reads_with_pandas(tmp_path: Path) -> None:
+    import pandas as pd
+
+    store, source = source_at(tmp_path)
+    extract(source, [Row("c", 0, 0, (text("four"),))], store, LocalPool(), ignore)
+    (folder,) = (tmp_path / "runs/r/features").iterdir()
+    frame = pd.read_parquet(folder)
+    assert list(frame.columns) == FEATURES.names
+    assert frame["values"][0].tolist() == Lengths("", "cpu").extract([(text("four"),)])[0].tolist()
