@@ -123,7 +123,7 @@ def read_features(source: Source, rows: Sequence[Row]) -> Features:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What is left to extract: whole batches with a key that no table has; which keys are the suite's, which the run's."""
+    """What is left to extract: whole batches with a key that no table has; keys of the suite's media, of the run's."""
 
     have: frozenset[str]
     shared: frozenset[str]

@@ -231,7 +231,8 @@ class Summary:
 
     `expected` counts samples of the complete suite, `planned` those that this command was asked for (a limit makes it
     smaller), `generated` and `failed` the answers among the planned. `absent` names what was asked for and is not there
-    (subjects, weights, metrics), one line each. `provenance` is versions, platform, command line; `started` ISO 8601, UTC.
+    (subjects, weights, metrics), one line each. `provenance` is versions, platform and command line; `started` is
+    ISO 8601, UTC.
     """
 
     run_id: str

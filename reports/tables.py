@@ -26,7 +26,7 @@ _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str, Literal["higher", "lower"]]) -> Table:
-    """One row a run of `suite`, in blocks of comparable runs, each sorted by the suite's first metric.
+    """One row a run of `suite`, in blocks of comparable runs, each sorted by the suite's first metric that was scored.
 
     `better` says of each metric which way is better; a metric that is not in it is shown and not marked. Within a
     block the best is marked, where two runs or more have it, among those with the most samples scored; runs with fewer
@@ -34,7 +34,9 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
     """
     names = {suite.name} | ({suite.oracle.name} if suite.oracle else set())
     runs = [summary for summary in summaries if summary.run.suite in names]
-    metrics = list(dict.fromkeys([*suite.metrics, *(name for run in runs for name in _whole(run))]))
+    scored = dict.fromkeys(name for run in runs for name in _whole(run))
+    metrics = [name for name in suite.metrics if name in scored or not scored]
+    metrics += [name for name in scored if name not in metrics]
     columns = [Column("system", "system"), Column("checkpoint", "checkpoint")]
     columns += [Column(name, _headed(name, better.get(name)), figures=True) for name in metrics]
     columns += [Column("status", "status"), Column("run", "run")]

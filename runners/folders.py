@@ -19,7 +19,7 @@ from metrics import CHECKPOINTS as EXTRACTOR_CHECKPOINTS
 from metrics import METRICS
 from runners import options
 from runners.evaluation import Request, Scoring, score_all, sources_for, warn
-from runners.running import ABSENT, pool_for
+from runners.running import ABSENT
 from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
 
 CHECKPOINTS = {**SYSTEM_CHECKPOINTS, **EXTRACTOR_CHECKPOINTS}
@@ -30,7 +30,7 @@ def metric(asked: argparse.Namespace) -> int:
     measured: Metric = load(find(asked.metric, METRICS, "metric"))
     outputs = _files(asked.output)
     cases = tuple(_case(output, asked, _prompts(asked.text, outputs)) for output in outputs)
-    pool = pool_for(asked)
+    pool = options.pool_for(asked)
     try:
         with tempfile.TemporaryDirectory(prefix="anybench-") as scratch:
             return _measure(measured, outputs, cases, asked, Store.at(scratch), pool)

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
+from harness.pool import LocalPool, Pool, RayPool
+from harness.store import Store
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +70,25 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="try samples again whose answer was an error")
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, do nothing")
+
+
+def store_at(url: str) -> Store:
+    """The store; inside a Ray job a relative folder would vanish with the job, and is refused."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not (os.path.isabs(url) or "://" in url):
+        raise UsageError(
+            f"--store {url}: inside a Ray job a relative folder vanishes with the job; give an absolute one or a URL"
+        )
+    return Store.at(url)
+
+
+def pool_for(asked: argparse.Namespace) -> Pool:
+    """The pool that `--workers` and `--address` ask for."""
+    if asked.workers == "local":
+        return LocalPool()
+    if asked.workers != "auto" and not (asked.workers.isdecimal() and int(asked.workers)):
+        raise UsageError(f"--workers {asked.workers}: auto, local, or a whole number from 1 is expected")
+    workers = 0 if asked.workers == "auto" else int(asked.workers)
+    return RayPool(asked.address or os.environ.get("RAY_ADDRESS", ""), workers)
 
 
 def words(text: str) -> tuple[str, ...]:

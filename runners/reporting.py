@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 
+from benchmarks import SUITES
+from harness.names import find, load
+from harness.nouns import Summary
 from harness.summary import json_line, read_summaries, read_summary, run_folder
 from harness.tracking import read_leaderboard, tracking_uri
-from reports.tables import leaderboard, paper_table, render
+from metrics import METRICS
+from reports.render import FORMATS, Table, render
+from reports.tables import leaderboard, paper_table
 from runners import options
-from runners.running import store_at
+
+
+def board(summaries: Sequence[Summary], suite: str) -> Table:
+    """The leaderboard of one suite."""
+    better = {name: load(target).better for name, target in METRICS.items()}
+    return leaderboard(summaries, load(find(suite, SUITES, "suite")), better)
 
 
 def table(asked: argparse.Namespace) -> int:
     """`anybench table`: a published table with our rows in it."""
-    store = store_at(asked.store)
+    store = options.store_at(asked.store)
     named = [read_summary(store, run_folder(store, name)) for name in asked.run]
     summaries = named or [one for one in read_summaries(store) if one.table == asked.table]
     print(render(paper_table(asked.table, summaries), asked.format))
@@ -23,13 +34,13 @@ def table(asked: argparse.Namespace) -> int:
 
 def show_leaderboard(asked: argparse.Namespace) -> int:
     """`anybench leaderboard`: read back from MLflow."""
-    store = store_at(asked.store)
+    store = options.store_at(asked.store)
     summaries = read_leaderboard(asked.suite, store.url)
     if not summaries:
         where = tracking_uri(store.url)
         print(f"no runs{f' of {asked.suite}' if asked.suite else ''} in {where}")
     for suite in dict.fromkeys(one.run.suite for one in summaries):
-        print(render(leaderboard(summaries, suite), asked.format))
+        print(render(board(summaries, suite), asked.format))
     if asked.json:
         print(json.dumps({"runs": [json.loads(json_line(one)) for one in summaries]}))
     return 0
@@ -40,17 +51,15 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", action="append", default=[], metavar="RUN", help="a run of the store; default: all that fit"
     )
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="terminal")
     options.add_store(parser)
 
 
 def _add_leaderboard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", nargs="?", default="", help="default: every suite")
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="terminal")
     options.add_common(parser)
 
-
-FORMATS = ("terminal", "md", "latex", "csv", "html")
 
 COMMANDS = (
     ("table", "a published table with your rows in it", _add_table, table),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from harness.errors import UsageError
 from harness.nouns import Summary
-from harness.pool import LocalPool, Pool, RayPool
+from harness.pool import Pool
 from harness.store import Store
 from harness.summary import json_line, read_summary, run_folder
 from harness.tracking import TrackingError, track, tracking_uri
-from reports.tables import leaderboard, render
+from reports.render import render
 from runners import options
 from runners.evaluation import Request, describe, evaluate, prepare, rescore, warn
+from runners.reporting import board
 
 ABSENT = 3
 
@@ -34,7 +32,7 @@ def run(asked: argparse.Namespace) -> int:
 
 def score(asked: argparse.Namespace) -> int:
     """`anybench score`."""
-    store = store_at(asked.store)
+    store = options.store_at(asked.store)
     folder = run_folder(store, asked.run)
     request = Request(
         suite="", system="", store=store, metrics=asked.metrics, weights=dict(asked.weights), offline=asked.offline
@@ -44,7 +42,7 @@ def score(asked: argparse.Namespace) -> int:
 
 def track_run(asked: argparse.Namespace) -> int:
     """`anybench track`."""
-    store = store_at(asked.store)
+    store = options.store_at(asked.store)
     summary = read_summary(store, run_folder(store, asked.run))
     print(f"sent to {tracking_uri(store.url)} as MLflow run {_send(summary)}")
     return 0
@@ -74,30 +72,11 @@ COMMANDS = (
 )
 
 
-def store_at(url: str) -> Store:
-    """The store; inside a Ray job a relative folder would vanish with the job, and is refused."""
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not (os.path.isabs(url) or "://" in url):
-        raise UsageError(
-            f"--store {url}: inside a Ray job a relative folder vanishes with the job; give an absolute one or a URL"
-        )
-    return Store.at(url)
-
-
-def pool_for(asked: argparse.Namespace) -> Pool:
-    """The pool that `--workers` and `--address` ask for."""
-    if asked.workers == "local":
-        return LocalPool()
-    if asked.workers != "auto" and not (asked.workers.isdecimal() and int(asked.workers)):
-        raise UsageError(f"--workers {asked.workers}: auto, local, or a whole number from 1 is expected")
-    workers = 0 if asked.workers == "auto" else int(asked.workers)
-    return RayPool(asked.address or os.environ.get("RAY_ADDRESS", ""), workers)
-
-
 def _request(asked: argparse.Namespace, command: list[str]) -> Request:
     return Request(
         suite=asked.suite,
         system=asked.system,
-        store=store_at(asked.store),
+        store=options.store_at(asked.store),
         checkpoint=asked.checkpoint,
         data=asked.data,
         limit=asked.limit,
@@ -116,13 +95,12 @@ def _request(asked: argparse.Namespace, command: list[str]) -> Request:
 
 def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
     """Do the work on the pool asked for, log it, show it; the exit status says whether all of it is there."""
-    pool = pool_for(asked)
+    pool = options.pool_for(asked)
     try:
         summary = work(pool)
     finally:
         pool.close()
-    table = leaderboard([summary], summary.run.suite)
-    print(render(table, "terminal"))
+    print(render(board([summary], summary.run.suite), "terminal"))
     print(f"outputs  {Store.at(summary.store).path(f'runs/{summary.run_id}')}")
     try:
         _send(summary)
@@ -139,5 +117,5 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
 
 
 def _send(summary: Summary) -> str:
-    table = leaderboard([summary], summary.run.suite)
+    table = board([summary], summary.run.suite)
     return track(summary, {f"table.{suffix}": render(table, suffix) for suffix in ("md", "csv")})

@@ -6,7 +6,7 @@ Conventions
 - Randomness: output k of an item (counted over its turns) has its own generator, seeded with item.seed + k. Generators
   live on the CPU whatever the device, so that the same noise is drawn everywhere.
 - One batch is one call of the pipeline. The same batch again is bitwise the same; other batch sizes agree to rounding
-  (float32 on the CPU: 1 step of 255, measured with the tiny pipelines).
+  (on the CPU, measured with the tiny pipelines: 1 step of 255 in float32, 11 in bfloat16).
 - Image to image and InstructPix2Pix need every photograph at the size of the picture: it is scaled (Lanczos) to cover
   height x width and its centre is cut out, so aspect is kept and edges may go. StableUnCLIP sees its photograph through
   its own CLIP preprocessing, at any size.
@@ -44,6 +44,8 @@ from systems.pipeline_folder import PipelineFolder, read_pipeline_folder
 UNSET = -1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 TASKS = ("auto", "img2img")
+# Published checkpoints name classes by what they were called then; diffusers renames this one too.
+RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}
 # These look at their photograph through an encoder of their own, which also does without a prompt.
 VARIATIONS = frozenset({"StableUnCLIPImg2ImgPipeline"})
 BROKEN_CHECKPOINT = (OSError, ValueError, TypeError, RuntimeError, AttributeError, SafetensorError)
@@ -261,7 +263,7 @@ def _models(folder: PipelineFolder, dtype: torch.dtype) -> dict[str, torch.nn.Mo
 def _component_class(path: Path, name: str, library: str, class_name: str) -> type[Any]:
     libraries = {"diffusers": diffusers, "transformers": transformers}
     module = libraries.get(library) or getattr(diffusers.pipelines, library, None)
-    found = getattr(module, class_name, None)
+    found = getattr(module, RENAMED.get(class_name, class_name), None)
     if not inspect.isclass(found):
         raise UsageError(f"{path}: component {name} is a {library}.{class_name}, which is in no installed library")
     return found

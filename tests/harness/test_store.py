@@ -12,6 +12,13 @@ import pytest
 from harness.store import Store, StoreError, Table
 
 SCHEMA = pa.schema([("case", pa.string()), ("value", pa.float64())])
+HOLD = """
+import sys, time
+from harness.store import Store
+with Store.at(sys.argv[1]).lock("r"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 ROWS = [{"case": "a", "value": 1.0}, {"case": "b", "value": 2.0}]
 
 
@@ -103,8 +110,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: object) -> None:
 
 def test_a_second_process_is_told_that_the_folder_is_taken_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path))
-    holding = "import sys, time; from harness.store import Store\nwith Store.at(sys.argv[1]).lock('r'):\n print(1, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", holding, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         holder.stdout.readline()
         with pytest.raises(StoreError, match="another process is working on this run"), store.lock("r"):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from harness.errors import UsageError
-from harness.nouns import Case, Item, Media, Output, Turn
 from PIL import Image
 
+from harness.errors import UsageError
+from harness.nouns import Case, Item, Media, Output, Turn
 from systems.baselines import CopyInput, Oracle
 
 

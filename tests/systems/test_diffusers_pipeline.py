@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, StableUnCLIPImg2ImgPipeline
-from harness.errors import UsageError
-from harness.media import read_image
-from harness.nouns import Case, Item, Media, Output, Turn
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from harness.errors import UsageError
+from harness.media import read_image
+from harness.nouns import Case, Item, Media, Output, Turn
 from systems import tiny
 from systems.diffusers_pipeline import DiffusersPipeline
 
@@ -283,6 +283,14 @@ def test_a_checkpoint_with_a_safety_checker_runs_without_it(checkpoints: Path, t
     )
 
 
+def test_a_published_index_that_names_the_old_feature_extractor_is_read(
+    checkpoints: Path, items: list[Item], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoints / UNCLIP, tmp_path / "published")
+    change_index(feature_extractor=["transformers", "CLIPFeatureExtractor"])(folder)
+    assert system(tmp_path, "published").generate(items) == system(checkpoints, UNCLIP).generate(items)
+
+
 def change_index(**entries: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "model_index.json"
@@ -301,8 +309,8 @@ def change_weights(component: str, change: Callable[[dict[str, torch.Tensor]], o
     return apply
 
 
-def cut(path: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:3000]) and None
+def cut(path: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:3000])
 
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

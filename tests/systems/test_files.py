@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from harness.errors import AbsentError, UsageError
-from harness.media import MediaError
-from harness.nouns import Case, Item, Modality, Output, Turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from harness.errors import AbsentError, UsageError
+from harness.media import MediaError
+from harness.nouns import Case, Item, Modality, Output, Turn
 from systems.files import Files, check
 
 CASES = tuple(Case(name, (Turn((), ("image",)),)) for name in ("dog6-03", "dog6", "a.b_0"))

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness.names import load
 
+from harness.names import load
 from systems import CHECKPOINTS, SYSTEMS
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness.errors import UsageError
-from harness.names import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from transformers import CLIPTokenizer
 
+from harness.errors import UsageError
+from harness.names import load
 from systems import CHECKPOINTS, tiny
 
 # diffusers 0.42 converts torch tensors in its Euler schedulers in a way that NumPy 2 deprecates.

@@ -1,0 +1,99 @@
+"""The house itself: names lead somewhere, imports run one way, and what must stay light is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import SUITES
+from harness.names import load
+from harness.nouns import Metric, Suite
+from metrics import CHECKPOINTS as EXTRACTOR_CHECKPOINTS
+from metrics import EXTRACTORS, METRICS
+from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
+from systems import SYSTEMS
+
+ROOMS = ("harness", "benchmarks", "systems", "metrics", "reports", "runners")
+TARGETS = {
+    **SUITES,
+    **METRICS,
+    **{name: worker.build for name, worker in SYSTEMS.items()},
+    **{f"extractor {name}": card.worker.build for name, card in EXTRACTORS.items()},
+    **{f"checkpoint {name}": target for name, target in {**SYSTEM_CHECKPOINTS, **EXTRACTOR_CHECKPOINTS}.items()},
+}
+
+
+def modules(repository: Path) -> list[Path]:
+    return [file for room in ROOMS for file in (repository / room).rglob("*.py")]
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    tree = ast.parse(file.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_every_name_leads_to_a_file_and_an_attribute(repository: Path, target: str) -> None:
+    module, attribute = target.split(":")
+    tree = ast.parse((repository / f"{module.replace('.', '/')}.py").read_text())
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            defined |= {name.id for name in node.targets if isinstance(name, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined.add(node.target.id)
+    assert attribute in defined
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_metric_of_a_suite_and_every_extractor_of_a_metric_is_there(name: str) -> None:
+    suite: Suite = load(SUITES[name])
+    assert suite.name == name
+    for metric_name in (*suite.metrics, *(suite.oracle.metrics if suite.oracle else ())):
+        metric: Metric = load(METRICS[metric_name])
+        assert metric.name == metric_name
+        assert all(need.extractor in EXTRACTORS for need in metric.needs.values())
+
+
+@pytest.mark.parametrize(("package", "only"), [("ray", "harness/pool.py"), ("mlflow", "harness/tracking.py")])
+def test_one_file_alone_imports_a_heavy_neighbour(repository: Path, package: str, only: str) -> None:
+    users = [str(file.relative_to(repository)) for file in modules(repository) if package in imported(file)]
+    assert users == [only]
+
+
+@pytest.mark.parametrize("package", ["PIL", "soundfile", "soxr", "av"])
+def test_media_are_decoded_and_encoded_behind_one_door(repository: Path, package: str) -> None:
+    """Pillow's Image is the value that pictures are passed as; opening and saving them is the door's alone."""
+    outside = [file for file in modules(repository) if package in imported(file) and file.parent.name != "harness"]
+    for file in outside:
+        assert package == "PIL", file
+        assert not {".open(", ".save("} & set(re_calls(file)), file
+
+
+def re_calls(file: Path) -> list[str]:
+    """Calls of Image.open and of anything's save with a stream or name, as ".open(" and ".save("."""
+    calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    methods = [call for call in calls if isinstance(call, ast.Attribute)]
+    return [f".{one.attr}(" for one in methods if isinstance(one.value, ast.Name) and one.value.id == "Image"]
+
+
+def test_the_catalogue_is_read_without_torch_or_ray() -> None:
+    code = "import sys, benchmarks, systems, metrics, harness.nouns; print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_no_file_of_ours_has_two_jobs(repository: Path) -> None:
+    long = [str(file) for file in modules(repository) if len(file.read_text().splitlines()) > 400]
+    assert long == []
+
+
+def test_tests_hold_no_packages_that_could_shadow_the_rooms(repository: Path) -> None:
+    assert list((repository / "tests").rglob("__init__.py")) == []
