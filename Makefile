@@ -15,8 +15,21 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup
-	$(VENV)/bin/python runners/demo.py
+# The main job at toy size: three systems answer DreamBench's prompts for three real subjects, on Ray.
+ANYBENCH := $(VENV)/bin/anybench
+DEMO := $(ANYBENCH) run dreambench-mini --store store --metrics color_hist,dino-tiny,clip_i-tiny,clip_t-tiny \
+	--weights dino-tiny=build/dino-tiny --weights clip-tiny=build/clip-tiny
+
+demo: setup build/stable-unclip-tiny build/dino-tiny build/clip-tiny
+	$(DEMO) --system oracle
+	$(DEMO) --system copy_input
+	$(DEMO) --system diffusers --checkpoint build/stable-unclip-tiny --set steps=4
+	@echo
+	$(ANYBENCH) leaderboard dreambench-mini --store store
+	@echo "outputs: store/runs/   look at all runs in MLflow: $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///store/mlflow.db"
+
+build/%-tiny: | setup
+	$(ANYBENCH) init $*-tiny $@
 
 test: setup
 	$(VENV)/bin/ruff check .

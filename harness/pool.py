@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,23 +99,27 @@ class RayPool:
     address: str = ""
     workers: int = 0
     _connected: bool = False
+    _resting: _Crew | None = None
 
     def map(self, task: Task, batches: Sequence[Batch], worker: Worker) -> Iterator[Outcome]:
         """One Outcome a batch, or several when its workers died; raises the task's own exceptions as they are."""
         if not batches:
             return
         self._connect()
-        crew = _Crew(task, worker, self.workers)
+        crew = _Crew(task, worker, self.workers, self._resting)
+        self._resting = None
         try:
             yield from crew.work(batches)
+            self._resting = crew
         finally:
-            crew.dismiss()
+            crew.dismiss_busy()
 
     def close(self) -> None:
         """Leave the cluster; a private one ends with it."""
         if self._connected:
             import ray
 
+            self._resting = None
             ray.shutdown()
             self._connected = False
 
@@ -151,7 +157,7 @@ class _Trial:
 class _Crew:
     """The actors of one map call, and what each is doing."""
 
-    def __init__(self, task: Task, worker: Worker, wanted: int) -> None:
+    def __init__(self, task: Task, worker: Worker, wanted: int, before: _Crew | None) -> None:
         import ray
 
         self.ray: Any = ray
@@ -159,6 +165,7 @@ class _Crew:
         self.task = ray.put(task)
         self.worker = worker
         self.wanted = wanted
+        self.resting = self._taken_over(before)
         self.waiting: collections.deque[_Trial] = collections.deque()
         self.busy: dict[Any, tuple[Any, _Trial | None]] = {}
         self.idle: list[Any] = []
@@ -174,8 +181,24 @@ class _Crew:
             for reference in done:
                 yield from self._collect(reference)
 
-    def dismiss(self) -> None:
-        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+    def dismiss_busy(self) -> None:
+        """Kill whoever is not idle: those still at work, or never called."""
+        self._kill([*self.resting, *(actor for actor, _ in self.busy.values())])
+
+    def _taken_over(self, before: _Crew | None) -> list[Any]:
+        """The idle actors of the stage before, for a process that has torch loaded is worth keeping.
+
+        Where they hold other resources than this stage needs, they are let go: they would keep its actors out.
+        """
+        if before is None:
+            return []
+        if (before._gpus(), before.worker.env) == (self._gpus(), self.worker.env):
+            return before.idle
+        self._kill(before.idle)
+        return []
+
+    def _kill(self, actors: Iterable[Any]) -> None:
+        for actor in actors:
             with contextlib.suppress(Exception):  # an actor that is already gone is what is wanted
                 self.ray.kill(actor)
 
@@ -184,8 +207,7 @@ class _Crew:
         try:
             rows = self.ray.get(reference)
         except self.deadly as death:
-            with contextlib.suppress(Exception):
-                self.ray.kill(actor)
+            self._kill([actor])
             yield from self._bury(trial, death)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UsageError) else error from None
@@ -214,7 +236,7 @@ class _Crew:
         """Start actors up to what is wanted and useful; ones that find no room yet simply wait in Ray's queue."""
         have = len(self.idle) + len(self.busy)
         for _ in range(min(self._slots(), have + len(self.waiting)) - have):
-            actor = self._actor_class().remote()
+            actor = self.resting.pop() if self.resting else self._actor_class().remote()
             self.busy[actor.build.remote(self.task)] = (actor, None)
 
     def _hand_out(self) -> None:
@@ -249,11 +271,24 @@ class _Crew:
 class _Actor:
     """One worker: builds the task once, then answers batches."""
 
+    answer: Callable[[Batch], Sequence[Any]] | None = None
+
     def build(self, task: Task) -> None:
+        if self.answer is not None:
+            self.answer = None
+            _free_device_memory()
         self.answer = task.build()
 
     def work(self, batch: Batch) -> Sequence[Any]:
+        assert self.answer is not None, "work came before build"
         return self.answer(batch)
+
+
+def _free_device_memory() -> None:
+    """Give back what the last task held, before the next is built in the same process."""
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
 
 
 def _code(address: str) -> dict[str, Any]:

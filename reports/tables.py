@@ -10,6 +10,7 @@ and states neither backbone, reference policy nor sample count).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Literal
 
 from harness.nouns import Result, Suite, Summary
@@ -42,7 +43,7 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
     columns += [Column("status", "status"), Column("run", "run")]
     blocks = [_ranked(block, metrics[0], better) for block in _comparable_blocks(runs)]
     rows = [
-        Row((Cell(run.run.system), Cell(run.checkpoint), *cells, Cell(_status(run)), Cell(run.run_id)), heading)
+        Row((Cell(run.run.system), Cell(_checkpoint(run)), *cells, Cell(_status(run)), Cell(run.run_id)), heading)
         for heading, block in _headed_blocks(blocks, "block")
         for run, cells in zip(block, _figures(block, metrics, better), strict=True)
     ]
@@ -52,6 +53,17 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
     if any(cell.best for row in rows for cell in row.cells):
         notes.append("marked: the best value of a block, among its runs with the most samples scored.")
     return Table(f"{suite.name} v{suite.version}: leaderboard", tuple(columns), tuple(rows), tuple(notes))
+
+
+def results_table(summary: Summary, better: Mapping[str, Literal["higher", "lower"]]) -> Table:
+    """One run: a row for each metric over the whole suite, and the signatures below."""
+    rows = [
+        Row((Cell(_headed(name, better.get(name))), _figure(result, None))) for name, result in _whole(summary).items()
+    ]
+    notes = [f"{name}: {result.signature}" for name, result in _whole(summary).items()]
+    title = f"{summary.run.suite} v{summary.run.version}: {_label(summary)}, {_status(summary)}"
+    columns = (Column("metric", "metric"), Column("value", "value [95 % interval] scored/expected", figures=True))
+    return Table(title, columns, tuple(rows), (*notes, *_unverified_notes(_whole(summary).values())))
 
 
 def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
@@ -177,7 +189,7 @@ def _headed(name: str, better: str | None) -> str:
 
 
 def _status(summary: Summary) -> str:
-    """What keeps a run from being the complete suite, or "complete"; and the metrics made with unverified weights."""
+    """What keeps a run from being the complete suite, or "complete"; and whether weights were unverified."""
     said = []
     if summary.planned < summary.expected:
         said.append(f"partial: {summary.planned} of {summary.expected}")
@@ -189,8 +201,8 @@ def _status(summary: Summary) -> str:
         more = f" and {len(summary.absent) - 3} more" if len(summary.absent) > 3 else ""
         said.append(f"absent: {', '.join(summary.absent[:3])}{more}")
     said = said or ["complete"]
-    if unverified := [metric for metric, result in _whole(summary).items() if not result.known_weights]:
-        said.append(f"unverified weights: {', '.join(unverified)}")
+    if not all(result.known_weights for result in _whole(summary).values()):
+        said.append("unverified weights")
     return "; ".join(said)
 
 
@@ -211,9 +223,13 @@ def _reading_notes(runs: list[Summary], metrics: Sequence[str]) -> list[str]:
     notes = ["in each figure: value [95 % interval over clusters] samples scored/expected."] if shown else []
     if any(result.low is None for result in shown):
         notes.append("no interval: fewer than two clusters.")
-    if not all(result.known_weights for result in shown):
-        notes.append("†: weights with a digest that is not known to be the published one.")
-    return notes
+    return notes + _unverified_notes(shown)
+
+
+def _unverified_notes(shown: Iterable[Result]) -> list[str]:
+    if all(result.known_weights for result in shown):
+        return []
+    return ["†: weights with a digest that is not known to be the published one."]
 
 
 def _published_column(column: PublishedColumn) -> Column:
@@ -229,7 +245,12 @@ def _published_row(row: PublishedRow, source: PublishedTable) -> Row:
 
 
 def _label(summary: Summary) -> str:
-    return f"{summary.run.system} ({summary.checkpoint})" if summary.checkpoint else summary.run.system
+    return f"{summary.run.system} ({_checkpoint(summary)})" if summary.checkpoint else summary.run.system
+
+
+def _checkpoint(summary: Summary) -> str:
+    """A hub id whole, of a path its last part."""
+    return PurePath(summary.checkpoint).name if summary.checkpoint.startswith("/") else summary.checkpoint
 
 
 def _origin(summary: Summary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Literal
 
 from benchmarks import SUITES
 from harness.names import find, load
@@ -19,8 +20,12 @@ from runners import options
 
 def board(summaries: Sequence[Summary], suite: str) -> Table:
     """The leaderboard of one suite."""
-    better = {name: load(target).better for name, target in METRICS.items()}
-    return leaderboard(summaries, load(find(suite, SUITES, "suite")), better)
+    return leaderboard(summaries, load(find(suite, SUITES, "suite")), better())
+
+
+def better() -> dict[str, Literal["higher", "lower"]]:
+    """Of every metric, which way is better."""
+    return {name: load(target).better for name, target in METRICS.items()}
 
 
 def table(asked: argparse.Namespace) -> int:

@@ -12,9 +12,10 @@ from harness.store import Store
 from harness.summary import json_line, read_summary, run_folder
 from harness.tracking import TrackingError, track, tracking_uri
 from reports.render import render
+from reports.tables import results_table
 from runners import options
 from runners.evaluation import Request, describe, evaluate, prepare, rescore, warn
-from runners.reporting import board
+from runners.reporting import better, board
 
 ABSENT = 3
 
@@ -100,7 +101,7 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
         summary = work(pool)
     finally:
         pool.close()
-    print(render(board([summary], summary.run.suite), "terminal"))
+    print(render(results_table(summary, better()), "terminal"))
     print(f"outputs  {Store.at(summary.store).path(f'runs/{summary.run_id}')}")
     try:
         _send(summary)

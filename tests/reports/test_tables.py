@@ -82,7 +82,7 @@ def test_a_whole_leaderboard_as_text() -> None:
         "| copy_input |  | **0.817 [0.767, 0.867] 12/12** | 0.200 12/12 | complete | copy_input-1 |\n"
         "| codi2 | org/codi2 | 0.703 [0.653, 0.753] 12/12 | **0.311 [0.261, 0.361] 12/12** | complete | codi2-1 |\n"
         "| *block 2: dreambench v1, data 4ac1, 12 of 12 samples asked for* |  |  |  |  |  |\n"
-        "| other | x | 0.900 [0.850, 0.950] 12/12 † | not scored | complete; unverified weights: dino | other-1 |\n"
+        "| other | x | 0.900 [0.850, 0.950] 12/12 † | not scored | complete; unverified weights | other-1 |\n"
         "\n"
         "- block 1: dino\\|v1\\|a\\|all-refs; clip_t\\|v1\\|b\\|all-refs\n"
         "- block 2: dino\\|v1\\|ffff\\|all-refs\n"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,10 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, StableUnCLIPImg2ImgPipeline
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from harness.errors import UsageError
 from harness.media import read_image
 from harness.nouns import Case, Item, Media, Output, Turn
-from systems import tiny
 from systems.diffusers_pipeline import DiffusersPipeline
 
 # diffusers 0.42 converts torch tensors in its Euler schedulers in a way that NumPy 2 deprecates.
@@ -28,24 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 UNCLIP, TEXT, EDIT = "stable-unclip", "stable-diffusion", "instruct-pix2pix"
 EVERY = [(UNCLIP, "auto"), (TEXT, "auto"), (TEXT, "img2img"), (EDIT, "auto")]
 SIZES = [(64, 64), (90, 70), (50, 130), (33, 41)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny pipelines are slower on several threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    tiny.stable_unclip(folder / UNCLIP, 0)
-    tiny.stable_diffusion(folder / TEXT, 0)
-    tiny.instruct_pix2pix(folder / EDIT, 0)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -272,111 +249,6 @@ def test_nothing_is_printed(checkpoints: Path, items: list[Item], capfd: pytest.
     for name, task in EVERY:
         system(checkpoints, name, task).generate(items)
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_checkpoint_with_a_safety_checker_runs_without_it(checkpoints: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(checkpoints / TEXT, tmp_path / "guarded")
-    change_index(safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])(folder)
-    turn = Turn((Media("text", text="a dog"),), ("image",))
-    assert system(tmp_path, "guarded").generate([item("any", 1, turn)]) == system(checkpoints, TEXT).generate(
-        [item("any", 1, turn)]
-    )
-
-
-def test_a_published_index_that_names_the_old_feature_extractor_is_read(
-    checkpoints: Path, items: list[Item], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(checkpoints / UNCLIP, tmp_path / "published")
-    change_index(feature_extractor=["transformers", "CLIPFeatureExtractor"])(folder)
-    assert system(tmp_path, "published").generate(items) == system(checkpoints, UNCLIP).generate(items)
-
-
-def change_index(**entries: object) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / "model_index.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | entries))
-
-    return change
-
-
-def change_weights(component: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = next((folder / component).glob("*.safetensors"))
-        weights = load_file(path)
-        change(weights)
-        save_file(weights, path, metadata={"format": "pt"})
-
-    return apply
-
-
-def cut(path: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:3000])
-
-
-UNET = "unet/diffusion_pytorch_model.safetensors"
-NORM = "conv_norm_out.weight"
-TEXT_NORM = "final_layer_norm.weight"
-FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "absent": (shutil.rmtree, r"^no folder .*broken; give"),
-    "no index": (lambda folder: (folder / "model_index.json").unlink(), r"broken: model_index.json is missing"),
-    "index cut short": (lambda folder: (folder / "model_index.json").write_text("{"), r"model_index.json is not JSON"),
-    "unknown pipeline": (change_index(_class_name="NoSuchPipeline"), r"broken: .*needs NoSuchPipeline"),
-    "code of its own": (change_index(_class_name=["pipeline", "Own"]), r"broken: .*code is never loaded"),
-    "a class from anywhere": (change_index(unet=["os", "path"]), r"broken: component unet is a os.path"),
-    "component absent": (lambda folder: shutil.rmtree(folder / "vae"), r"broken: component vae is missing"),
-    "no config": (lambda folder: (folder / "text_encoder/config.json").unlink(), r"text_encoder: config.json is miss"),
-    "no weights": (lambda folder: (folder / UNET).unlink(), r"unet: .*diffusion_pytorch_model.safetensors"),
-    "no vocabulary": (lambda folder: (folder / "tokenizer/tokenizer.json").unlink(), r"tokenizer: the vocabulary"),
-    "no scheduler": (
-        lambda folder: (folder / "scheduler/scheduler_config.json").rename(folder / "scheduler/other.json"),
-        r"broken: .*scheduler_config.json",
-    ),
-    "pickled": (
-        lambda folder: (folder / UNET).rename(folder / "unet/diffusion_pytorch_model.bin"),
-        r"unet/diffusion_pytorch_model.bin: pickled weights",
-    ),
-    "weights cut short": (cut(UNET), r"unet: .*diffusion_pytorch_model.safetensors"),
-    "encoder cut short": (cut("text_encoder/model.safetensors"), r"text_encoder: "),
-    "a key missing": (change_weights("unet", lambda weights: weights.pop(NORM)), rf"unet: .*1 missing \(first: {NORM}"),
-    "a key too many": (
-        change_weights("vae", lambda weights: weights.update(stranger=torch.zeros(1))),
-        r"vae: .*1 unexpected \(first: stranger",
-    ),
-    "another shape": (
-        change_weights("unet", lambda weights: weights.update({NORM: torch.zeros(3)})),
-        rf"unet: .*1 mismatched \(first: {NORM}",
-    ),
-    "a key missing in transformers": (
-        change_weights("text_encoder", lambda weights: weights.pop(next(k for k in weights if TEXT_NORM in k))),
-        rf"text_encoder: .*1 missing \(first: .*{TEXT_NORM}",
-    ),
-    "another shape in transformers": (
-        change_weights(
-            "text_encoder",
-            lambda weights: weights.update({k: torch.zeros(3) for k in weights if TEXT_NORM in k}),
-        ),
-        rf"text_encoder: .*1 mismatched \(first: .*{TEXT_NORM}",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_checkpoint_is_one_line_that_names_what_is_wrong(
-    checkpoints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], fault: str
-) -> None:
-    damage, line = FAULTS[fault]
-    damage(shutil.copytree(checkpoints / TEXT, tmp_path / "broken"))
-    with pytest.raises(UsageError, match=line) as refusal:
-        system(tmp_path, "broken")
-    assert str(tmp_path / "broken") in str(refusal.value) and "\n" not in str(refusal.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_weights_of_a_small_component_are_checked_like_any(checkpoints: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(checkpoints / UNCLIP, tmp_path / "broken")
-    change_weights("image_normalizer", lambda weights: weights.pop("mean"))(folder)
-    with pytest.raises(UsageError, match=r"image_normalizer: .*1 missing \(first: mean\)"):
-        system(tmp_path, "broken")
 
 
 @pytest.mark.parametrize(

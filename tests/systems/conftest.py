@@ -1,0 +1,33 @@
+"""What the tests of the systems share: the tiny checkpoints, written once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from systems import tiny
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny pipelines are slower on several threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tiny.stable_unclip(folder / "stable-unclip", 0)
+    tiny.stable_diffusion(folder / "stable-diffusion", 0)
+    with warnings.catch_warnings():
+        # diffusers 0.42 converts torch tensors in its Euler schedulers in a way that NumPy 2 deprecates.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        tiny.instruct_pix2pix(folder / "instruct-pix2pix", 0)
+    return folder
