@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,12 @@ def by_digest(cases: Sequence[Case]) -> Inputs:
     return Inputs(tuple(with_media(case, named) for case in cases), sources)
 
 
-def put(store: Store, inputs: Inputs, cases: Iterable[Case]) -> None:
-    """Copy what these cases hold into the store, each file once; MediaError names a file that cannot be decoded."""
-    wanted = {one.uri for case in cases for one in media_of(case) if one.uri}
+def put(store: Store, inputs: Inputs, cases: Mapping[str, Case]) -> None:
+    """Copy what these cases (by id) hold into the store, each file once.
+
+    Raises harness.media.MediaError, which names the file, for one that cannot be decoded.
+    """
+    wanted = {one.uri for case in cases.values() for one in media_of(case) if one.uri}
     with ThreadPoolExecutor(DECODERS) as threads:
         for place in threads.map(lambda name: _put(store, name, inputs.sources[name]), sorted(wanted)):
             del place

@@ -226,6 +226,15 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a suite was asked for: named cases (none: all), a limit of them ("": none), samples of each."""
+
+    samples: int
+    limit: str = ""
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a run says of itself when a command ends: `--json`, MLflow, tables and the leaderboard are views of it.
 
@@ -239,7 +248,7 @@ class Summary:
     store: str
     run: Run
     checkpoint: str
-    samples: int
+    selection: Selection
     expected: int
     planned: int
     generated: int

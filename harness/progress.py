@@ -75,7 +75,7 @@ class Reporter:
         """Say how the stage ended."""
         if self.bar:
             self.bar.stop()
-        elif self.stage.total:
+        elif self.stage.done:
             self._print_line()
         self._write_status()
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "diffusers", "open-clip-torch", "ray", "numpy", "pillow")
+from harness.redaction import redact_text
 
-# Names of settings and environment variables whose values must never be stored or shown.
-SECRET = re.compile(r"token|secret|passw|credential|api_?key|access_?key|private_?key|authorization", re.IGNORECASE)
+PACKAGES = ("torch", "transformers", "diffusers", "open-clip-torch", "ray", "numpy", "pillow")
 
 
 def provenance(command: Sequence[str]) -> dict[str, str]:
@@ -22,21 +20,8 @@ def provenance(command: Sequence[str]) -> dict[str, str]:
     said["version.python"] = platform.python_version()
     said["version.anybench"] = _commit()
     said["platform"] = platform.platform()
-    said["command"] = shlex.join(redact(command))
+    said["command"] = redact_text(shlex.join(command))
     return said
-
-
-def redact(words: Sequence[str]) -> list[str]:
-    """Command-line words with the values of secrets replaced: `--set hub_token=abc` loses its abc."""
-    hidden = []
-    for before, word in zip(("", *words), words, strict=False):
-        name, equals, _ = word.partition("=")
-        if equals and SECRET.search(name):
-            word = f"{name}=***"
-        elif before.startswith("-") and "=" not in before and SECRET.search(before):
-            word = "***"
-        hidden.append(re.sub(r"(://[^/@\s:]+):[^/@\s]+@", r"\1:***@", word))
-    return hidden
 
 
 def _version(package: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.identity import run_id
-from harness.nouns import Generation, Result, Run, Summary
+from harness.nouns import Generation, Result, Run, Selection, Summary
 from harness.store import Store, StoreError
 
 
@@ -18,7 +18,6 @@ class Beginning:
 
     run: Run
     checkpoint: str
-    samples: int
     absent: tuple[str, ...]
     started: str
     provenance: Mapping[str, str]
@@ -26,7 +25,7 @@ class Beginning:
 
 def write_beginning(store: Store, folder: str, beginning: Beginning) -> None:
     """Write `run.json`."""
-    store.write(f"{folder}/run.json", _json(dataclasses.asdict(beginning)))
+    store.write(f"{folder}/run.json", json.dumps(dataclasses.asdict(beginning), indent=1).encode())
 
 
 def read_beginning(store: Store, folder: str) -> Beginning:
@@ -37,14 +36,30 @@ def read_beginning(store: Store, folder: str) -> Beginning:
 
 def write_summary(store: Store, folder: str, summary: Summary) -> None:
     """Write `summary.json`."""
-    store.write(f"{folder}/summary.json", _json(dataclasses.asdict(summary)))
+    store.write(f"{folder}/summary.json", summary_to_json(summary).encode())
 
 
 def read_summary(store: Store, folder: str) -> Summary:
     """Read `summary.json`; StoreError when the run has none yet."""
-    said = json.loads(store.read(f"{folder}/summary.json"))
-    results = tuple(Result(**one) for one in said["results"])
-    return Summary(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"]), "results": results})
+    return summary_from_json(store.read(f"{folder}/summary.json").decode())
+
+
+def summary_to_json(summary: Summary) -> str:
+    """The whole summary."""
+    return json.dumps(dataclasses.asdict(summary), indent=1)
+
+
+def summary_from_json(text: str) -> Summary:
+    """The summary that `summary_to_json` wrote; ValueError, TypeError or KeyError for anything else."""
+    said = json.loads(text)
+    selection = said["selection"]
+    nested = {
+        "run": Run(**said["run"]),
+        "selection": Selection(**{**selection, "cases": tuple(selection["cases"])}),
+        "absent": tuple(said["absent"]),
+        "results": tuple(Result(**one) for one in said["results"]),
+    }
+    return Summary(**{**said, **nested})
 
 
 def read_summaries(store: Store) -> list[Summary]:
@@ -65,6 +80,7 @@ def run_folder(store: Store, name: str) -> str:
 def summarise(
     store: Store,
     beginning: Beginning,
+    selection: Selection,
     expected: int,
     planned: int,
     generations: list[Generation],
@@ -80,7 +96,7 @@ def summarise(
         store=store.url,
         run=beginning.run,
         checkpoint=beginning.checkpoint,
-        samples=beginning.samples,
+        selection=selection,
         expected=expected,
         planned=planned,
         generated=len(answered),
@@ -118,7 +134,3 @@ def json_line(summary: Summary) -> str:
         "scores": scores,
     }
     return json.dumps(said)
-
-
-def _json(said: dict[str, Any]) -> bytes:
-    return json.dumps(said, indent=1).encode()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import re
@@ -19,13 +18,15 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.nouns import Result, Run, Summary
+from harness.redaction import redact_text, redact_values
+from harness.summary import summary_from_json, summary_to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,9 +45,6 @@ _DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
-
-_SECRET = r"secret|passw|credential|token$|token[_.-]|api.?key|(?:^|[_.-])key(?:$|[_.-])"
-_HIDDEN = "[redacted]"
 
 
 class TrackingError(UsageError):
@@ -73,7 +71,7 @@ def track(summary: Summary, artifacts: Mapping[str, str]) -> str:
     with _mlflow(uri, f"send it later with: anybench track {summary.run_id}") as client:
         entry = _find_or_create(client, uri, summary)
         _log_values(client, entry, summary)
-        for name, text in {**artifacts, "results.json": json.dumps(asdict(summary), indent=1)}.items():
+        for name, text in {**artifacts, "results.json": summary_to_json(summary)}.items():
             client.log_text(entry.info.run_id, text, name)
         client.set_terminated(entry.info.run_id)
     return str(entry.info.run_id)
@@ -113,12 +111,12 @@ def _mlflow(uri: str, mend: str) -> Iterator[MlflowClient]:
             warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
             yield MlflowClient(tracking_uri=uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {_masked(uri)}: {_reason(error)}; {mend}") from error
+        raise TrackingError(f"MLflow at {redact_text(uri)}: {_reason(error)}; {mend}") from error
 
 
 def _reason(error: Exception) -> str:
     """One short line; masked before it is cut, so that no half of a password is left."""
-    return _masked(" ".join(str(error).split()))[:200]
+    return redact_text(" ".join(str(error).split()))[:200]
 
 
 @contextmanager
@@ -227,26 +225,13 @@ def _safe(name: str) -> str:
 
 
 def _without_secrets(summary: Summary) -> Summary:
-    run = replace(summary.run, settings=_redacted(summary.run.settings))
-    provenance = _redacted(summary.provenance)
     return replace(
-        summary, run=run, store=_masked(summary.store), checkpoint=_masked(summary.checkpoint), provenance=provenance
+        summary,
+        run=replace(summary.run, settings=redact_values(summary.run.settings)),
+        store=redact_text(summary.store),
+        checkpoint=redact_text(summary.checkpoint),
+        provenance=redact_values(summary.provenance),
     )
-
-
-def _redacted(values: Mapping[str, str]) -> dict[str, str]:
-    return {k: _HIDDEN if re.search(_SECRET, k, re.IGNORECASE) else _masked(v) for k, v in values.items()}
-
-
-def _masked(text: str) -> str:
-    """Text without the passwords of URLs, access tokens of the hub, and values given to names that look secret."""
-    text = re.sub(r"(://)[^/@\s]+@", rf"\1{_HIDDEN}@", text)
-    text = re.sub(r"\bhf_[A-Za-z0-9]{8,}", _HIDDEN, text)
-    return re.sub(r"([\w.-]+)(=)(\S+)", _mask_value, text)
-
-
-def _mask_value(found: re.Match[str]) -> str:
-    return f"{found[1]}={_HIDDEN}" if re.search(_SECRET, found[1], re.IGNORECASE) else found[0]
 
 
 def _read_summary(client: MlflowClient, entry: Entry) -> Iterator[Summary]:
@@ -256,13 +241,7 @@ def _read_summary(client: MlflowClient, entry: Entry) -> Iterator[Summary]:
     try:
         with TemporaryDirectory() as folder:
             text = Path(client.download_artifacts(entry.info.run_id, "results.json", folder)).read_text()
-        yield _summary(json.loads(text))
+        yield summary_from_json(text)
     except (MlflowException, OSError, ValueError, TypeError, KeyError) as error:
         name = entry.data.tags["anybench.run"]
         _LOG.warning("run %s left out: its results.json in MLflow cannot be read (%s)", name, _reason(error))
-
-
-def _summary(values: dict[str, Any]) -> Summary:
-    run = Run(**values.pop("run"))
-    results = tuple(Result(**result) for result in values.pop("results"))
-    return Summary(run=run, results=results, absent=tuple(values.pop("absent")), **values)

@@ -12,13 +12,14 @@ from harness import media
 from harness.errors import UsageError
 from harness.inputs import by_digest, put
 from harness.names import find, load
-from harness.nouns import Case, Generation, Listing, Media, Metric, Suite, Turn
+from harness.nouns import Case, Generation, Listing, Media, Metric, Selection, Suite, Turn
 from harness.pool import Pool
 from harness.store import Store
 from metrics import CHECKPOINTS as EXTRACTOR_CHECKPOINTS
 from metrics import METRICS
 from runners import options
-from runners.evaluation import Request, Scoring, score_all, sources_for, warn
+from runners.evaluation import score_all
+from runners.preparation import Request, Scoring, sources_for, warn
 from runners.running import ABSENT
 from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
 
@@ -79,7 +80,7 @@ def _measure(
     measured: Metric, outputs: list[Media], cases: tuple[Case, ...], asked: argparse.Namespace, store: Store, pool: Pool
 ) -> int:
     inputs = by_digest(cases)
-    put(store, inputs, inputs.cases)
+    put(store, inputs, {case.id: case for case in inputs.cases})
     answers = {
         (case.id, 0): [Generation(case.id, 0, 0, (store.put_media("outputs", media.read_bytes(output.uri)),))]
         for case, output in zip(inputs.cases, outputs, strict=True)
@@ -87,7 +88,7 @@ def _measure(
     request = Request("", "", store, weights=dict(asked.weights), offline=asked.offline)
     sources, absent = sources_for((measured,), request, "scratch")
     suite = _suite_of(cases, asked.pair)
-    scoring = Scoring(store, "scratch", suite, inputs.cases, inputs.cases, (measured,), sources, absent)
+    scoring = Scoring(store, "scratch", suite, inputs.cases, inputs.cases, Selection(1), (measured,), sources, absent)
     results, absent = score_all(scoring, answers, pool)
     for line in absent:
         warn(line)

@@ -14,7 +14,8 @@ from harness.tracking import TrackingError, track, tracking_uri
 from reports.render import render
 from reports.tables import results_table
 from runners import options
-from runners.evaluation import Request, describe, evaluate, prepare, rescore, warn
+from runners.evaluation import describe, evaluate, rescore
+from runners.preparation import Request, prepare, warn
 from runners.reporting import better, board
 
 ABSENT = 3
@@ -114,7 +115,7 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
         warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
     if asked.json:
         print(json_line(summary))
-    return ABSENT if summary.failed or summary.absent else 0
+    return ABSENT if summary.failed or summary.absent or summary.generated < summary.planned else 0
 
 
 def _send(summary: Summary) -> str:

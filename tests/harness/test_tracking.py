@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.nouns import Result, Run, Summary
+from harness.nouns import Result, Run, Selection, Summary
 from harness.tracking import TrackingError, _safe, read_leaderboard, track, tracking_uri
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def summary(store: Path | str, **changes: Any) -> Summary:
         store=str(store),
         run=run,
         checkpoint="org/codi2",
-        samples=4,
+        selection=Selection(4),
         expected=12,
         planned=12,
         generated=11,

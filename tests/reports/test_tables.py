@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.nouns import Listing, Result, Run, Suite, Summary
+from harness.nouns import Listing, Result, Run, Selection, Suite, Summary
 from reports.published import tables
 from reports.tables import FORMATS, Table, leaderboard, paper_table, render
 
@@ -32,7 +32,7 @@ def run(name: str, *results: Result, data: str = "4ac1", suite: str = "dreambenc
         store="store",
         run=Run(suite, 1, data, system, 1, "weights", 0, {}),
         checkpoint="",
-        samples=4,
+        selection=Selection(4),
         expected=12,
         planned=12,
         generated=12,

@@ -20,7 +20,8 @@ from harness.nouns import Summary
 from harness.pool import LocalPool, RayPool
 from harness.store import Store, StoreError, Table
 from harness.summary import json_line, read_summary
-from runners.evaluation import Request, describe, evaluate, prepare, rescore
+from runners.evaluation import describe, evaluate, rescore
+from runners.preparation import Request, prepare
 
 
 def request(tmp_path: Path, **changes: object) -> Request:

@@ -1,0 +1,234 @@
+"""The command line as a person types it: statuses, the JSON line, one clear error for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runners.cli import main
+
+Run = Callable[..., int]
+HERE = Path(__file__).parents[2]
+MINI = ("run", "dreambench-mini", "--workers", "local", "--metrics", "color_hist")
+
+
+@pytest.fixture
+def anybench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line, with the store in a folder of the test's own."""
+    monkeypatch.setenv("ANYBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: main([str(word) for word in words])
+
+
+def json_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert isinstance(said, dict)
+    return said
+
+
+def test_a_run_reaches_mlflow_and_the_leaderboard_reads_it_back(
+    anybench: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert anybench(*MINI, "--system", "copy_input", "--json") == 0
+    said = json_line(capsys)
+    assert (said["suite"], said["system"], said["complete"], said["failed"]) == (
+        "dreambench-mini",
+        "copy_input",
+        True,
+        0,
+    )
+    assert anybench(*MINI, "--system", "oracle") == 0
+    capsys.readouterr()
+    assert anybench("leaderboard", "dreambench-mini", "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["system"] for row in rows] == ["copy_input", "oracle"]
+    assert float(rows[0]["color_hist"]) == next(
+        one["value"]
+        for one in said["scores"]
+        if one["group"] == ""  # type: ignore[attr-defined]
+    )
+
+
+def test_a_server_that_is_down_loses_nothing_and_track_sends_later(
+    anybench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert anybench(*MINI, "--system", "copy_input", "--limit", "1", "--json") == 0
+    captured = capsys.readouterr()
+    assert "anybench track" in captured.err
+    run_id = json.loads(captured.out.splitlines()[-1])["run"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert anybench("track", run_id) == 0
+    capsys.readouterr()
+    assert anybench("leaderboard") == 0
+    assert run_id in capsys.readouterr().out
+
+
+def test_a_limited_run_says_that_it_is_not_complete_and_is_no_failure(
+    anybench: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert anybench(*MINI, "--system", "copy_input", "--limit", "2", "--json") == 0
+    assert json_line(capsys)["complete"] is False
+
+
+def test_absent_weights_are_exit_status_3_and_the_rest_is_scored(
+    anybench: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", "dreambench-mini", "--workers", "local", "--system", "copy_input", "--limit", "1", "--json")
+    assert anybench(*words) == 3
+    captured = capsys.readouterr()
+    assert "not scored: clip_i, clip_t: weights of clip-vit-b32" in captured.err
+    assert {one["metric"] for one in json.loads(captured.out.splitlines()[-1])["scores"]} == {"color_hist"}
+
+
+def test_scoring_later_adds_metrics_without_generating(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert anybench("init", "dino-tiny", tmp_path / "dino") == 0
+    anybench(*MINI, "--system", "copy_input", "--limit", "1", "--json")
+    run_id = str(json_line(capsys)["run"])
+    generations = sorted((tmp_path / "store/runs" / run_id / "generations").iterdir())
+    words = ("--workers", "local", "--metrics", "dino-tiny", "--weights", f"dino-tiny={tmp_path / 'dino'}", "--json")
+    assert anybench("score", run_id[:-3], *words) == 0
+    assert {one["metric"] for one in json_line(capsys)["scores"]} == {"dino-tiny", "color_hist"}  # type: ignore[index,attr-defined]
+    assert sorted((tmp_path / "store/runs" / run_id / "generations").iterdir()) == generations
+
+
+def test_one_metric_on_two_folders(anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for folder, colours in (("out", ("red", "blue")), ("ref", ("red", "red"))):
+        (tmp_path / folder).mkdir()
+        for number, colour in enumerate(colours):
+            Image.new("RGB", (40, 40), colour).save(tmp_path / folder / f"{number}.png")
+    words = ("metric", "color_hist", "--output", "out", "--reference", "ref", "--workers", "local", "--json")
+    assert anybench(*words) == 0
+    assert json_line(capsys)["value"] == pytest.approx(0.5)
+    assert anybench(*words, "--pair", "name") == 0
+    said = json_line(capsys)
+    assert (said["value"], said["scored"], said["expected"]) == (pytest.approx(0.5), 2, 2)
+
+
+def test_a_checkpoint_is_written_once_and_not_over_something_else(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert anybench("init", "dino-tiny", "here") == 0
+    assert anybench("init", "dino-tiny", "here") == 2
+    assert "not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["suites", "systems", "metrics", "extractors", "checkpoints", "tables", "runs"])
+def test_everything_there_is_can_be_listed(anybench: Run, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    assert anybench("list", kind, "--json") == 0
+    assert kind in json_line(capsys)
+
+
+def test_the_doctor_says_which_weights_are_missing(anybench: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert anybench("doctor") == 0
+    assert "weights dino-vits16   absent: weights of dino-vits16" in capsys.readouterr().out
+
+
+def test_the_published_table_holds_our_row(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, shared: Path
+) -> None:
+    words = (
+        "run",
+        "dreambench",
+        "--workers",
+        "local",
+        "--system",
+        "copy_input",
+        "--data",
+        shared / "data",
+        "--limit",
+        "2",
+    )
+    assert anybench(*words, "--metrics", "color_hist") == 0
+    capsys.readouterr()
+    for style in ("md", "latex", "csv", "terminal"):
+        assert anybench("table", "codi2_t4_left", "--format", style) == 0
+        said = capsys.readouterr().out
+        assert "0.703" in said and ("copy" in said)
+
+
+def test_flags_come_from_the_environment_and_a_file_and_the_command_line_wins(
+    anybench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("system: copy_input\nlimit: 3\nmetrics: [color_hist]\nworkers: local\n")
+    counts = []
+    for words in ((), ("--limit", "1")):
+        assert anybench("run", "dreambench-mini", "--config", "run.yaml", "--dry-run", *words) == 0
+        counts.append(capsys.readouterr().out.split("cases      ")[1].split(" of")[0])
+    monkeypatch.setenv("ANYBENCH_LIMIT", "2")
+    assert anybench("run", "dreambench-mini", "--config", "run.yaml", "--dry-run") == 0
+    counts.append(capsys.readouterr().out.split("cases      ")[1].split(" of")[0])
+    assert counts == ["3", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "dreambenhc", "--system", "copy_input"), "no suite named 'dreambenhc'; did you mean dreambench"),
+        (("run", "dreambench-mini", "--system", "copy"), "no system named 'copy'"),
+        ((*MINI, "--system", "copy_input", "--metrics", "dinno"), "no metric named 'dinno'; did you mean dino"),
+        ((*MINI, "--system", "copy_input", "--weights", "dino=x"), "no extractor named 'dino'; did you mean dino-"),
+        ((*MINI, "--system", "copy_input", "--limit", "0"), "--limit 0: a number of cases from 1"),
+        ((*MINI, "--system", "copy_input", "--samples", "9"), "--samples 9: suite dreambench-mini has 4 a case"),
+        ((*MINI, "--system", "copy_input", "--checkpoint", "."), "system copy_input takes none"),
+        ((*MINI, "--system", "diffusers"), "system diffusers needs --checkpoint"),
+        ((*MINI, "--system", "diffusers", "--checkpoint", "./none"), "./none: no such file or folder"),
+        ((*MINI, "--system", "diffusers", "--checkpoint", "org/none"), "org/none is not in the hub cache"),
+        ((*MINI, "--system", "copy_input", "--set", "steps=3"), "--set steps: no such setting"),
+        ((*MINI, "--system", "copy_input", "--data", "nowhere"), "nowhere"),
+        ((*MINI, "--system", "copy_input", "--workers", "two"), "--workers two: auto, local, or a whole number"),
+        ((*MINI, "--system", "copy_input", "--config", "none.yaml"), "--config none.yaml: cannot be read"),
+        ((*MINI, "--system", "copy_input", "--store", "/proc/nope"), "/proc/nope"),
+        (("run", "dreambench", "--system", "copy_input"), "suite dreambench needs --data DIR"),
+        (("score", "nothing"), "0 runs fit 'nothing'"),
+        (("table", "codi_t4"), "codi2_t4"),
+        (("metric", "dino", "--output", "nowhere"), "nowhere: no such folder"),
+        (("init", "dino", "x"), "no checkpoint named 'dino'; did you mean dino-"),
+        (("list", "suite"), "no kind named 'suite'; did you mean suites"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line(
+    anybench: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert anybench(*words) in (2, 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("anybench: ") and said in lines[0]
+
+
+def test_a_relative_store_in_a_ray_job_is_refused(
+    anybench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert anybench(*MINI, "--system", "copy_input", "--store", "here") == 2
+    assert "inside a Ray job a relative folder vanishes" in capsys.readouterr().err
+
+
+def test_a_folder_of_finished_outputs_is_scored_and_a_missing_sample_is_a_failed_one(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    photograph = HERE / "benchmarks/embedded/dreambench/dataset/vase/00.jpg"
+    for subject in ("berry_bowl", "dog6", "vase"):
+        for prompt in range(25):
+            for sample in range(4):
+                shutil.copy(photograph, outputs / f"{subject}-{prompt:02}_{sample}.jpg")
+    (outputs / "vase-07_2.jpg").unlink()
+    assert anybench(*MINI, "--system", "files", "--checkpoint", outputs, "--json") == 3
+    said = json_line(capsys)
+    assert said["failed"] == 1
+    whole = said["scores"][0]  # type: ignore[index]
+    assert (whole["scored"], whole["expected"]) == (299, 300)
+    (outputs / "vase-99_0.jpg").write_bytes(photograph.read_bytes())
+    assert anybench(*MINI, "--system", "files", "--checkpoint", outputs) == 2
+    assert "vase-99_0.jpg" in capsys.readouterr().err
