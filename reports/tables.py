@@ -60,7 +60,7 @@ def results_table(summary: Summary, better: Mapping[str, Literal["higher", "lowe
     rows = [
         Row((Cell(_headed(name, better.get(name))), _figure(result, None))) for name, result in _whole(summary).items()
     ]
-    notes = [f"{name}: {result.signature}" for name, result in _whole(summary).items()]
+    notes = [result.signature for result in _whole(summary).values()]
     title = f"{summary.run.suite} v{summary.run.version}: {_label(summary)}, {_status(summary)}"
     columns = (Column("metric", "metric"), Column("value", "value [95 % interval] scored/expected", figures=True))
     return Table(title, columns, tuple(rows), (*notes, *_unverified_notes(_whole(summary).values())))
