@@ -47,7 +47,7 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
         for heading, block in _headed_blocks(blocks, "block")
         for run, cells in zip(block, _figures(block, metrics, better), strict=True)
     ]
-    notes = [*_signature_notes(blocks, metrics), *_reading_notes(runs, metrics)]
+    notes = [*_signature_notes(blocks, metrics), *_reading_notes(runs, metrics), *_absent_notes(runs)]
     if not runs:
         notes.append("no run of this suite is here.")
     if any(cell.best for row in rows for cell in row.cells):
@@ -87,6 +87,7 @@ def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
         *_calibration_notes(source, runs),
         *_signature_notes(blocks, metrics),
         *_reading_notes(runs, metrics),
+        *_absent_notes(runs),
         *_left_out_notes(source, summaries),
     ]
     return Table(f"{source.title} ({source.table})", tuple(columns), tuple(rows), tuple(notes))
@@ -198,12 +199,20 @@ def _status(summary: Summary) -> str:
     if summary.failed:
         said.append(f"{summary.failed} failed")
     if summary.absent:
-        more = f" and {len(summary.absent) - 3} more" if len(summary.absent) > 3 else ""
-        said.append(f"absent: {', '.join(summary.absent[:3])}{more}")
+        said.append(f"{len(summary.absent)} absent")
     said = said or ["complete"]
     if not all(result.known_weights for result in _whole(summary).values()):
         said.append("unverified weights")
     return "; ".join(said)
+
+
+def _absent_notes(runs: Iterable[Summary]) -> list[str]:
+    """What is absent from each run, the first few by name."""
+    notes = []
+    for run in runs:
+        more = f"; and {len(run.absent) - 3} more" if len(run.absent) > 3 else ""
+        notes += [f"absent in {run.run_id}: {'; '.join(run.absent[:3])}{more}."] if run.absent else []
+    return notes
 
 
 def _signature_notes(blocks: list[list[Summary]], metrics: Sequence[str]) -> list[str]:

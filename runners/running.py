@@ -24,12 +24,13 @@ ABSENT = 3
 def run(asked: argparse.Namespace) -> int:
     """`anybench run`."""
     prepared = prepare(_request(asked, sys.argv))
-    for line in (*prepared.beginning.absent, *prepared.scoring.absent):
-        warn(line)
     if asked.dry_run:
         print(describe(prepared))
         return 0
-    return _answer(asked, lambda pool: evaluate(prepared, pool))
+    known = (*prepared.beginning.absent, *prepared.scoring.absent)
+    for line in known:
+        warn(line)
+    return _answer(asked, lambda pool: evaluate(prepared, pool), known)
 
 
 def score(asked: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def score(asked: argparse.Namespace) -> int:
     request = Request(
         suite="", system="", store=store, metrics=asked.metrics, weights=dict(asked.weights), offline=asked.offline
     )
-    return _answer(asked, lambda pool: rescore(request, folder, pool))
+    return _answer(asked, lambda pool: rescore(request, folder, pool), ())
 
 
 def track_run(asked: argparse.Namespace) -> int:
@@ -95,22 +96,32 @@ def _request(asked: argparse.Namespace, command: list[str]) -> Request:
     )
 
 
-def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
-    """Do the work on the pool asked for, log it, show it; the exit status says whether all of it is there."""
+def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: tuple[str, ...]) -> int:
+    """Do the work on the pool asked for, log it, show it; the exit status says whether all of it is there.
+
+    `known` is what was already said to be absent.
+    """
     pool = options.pool_for(asked)
     try:
         summary = work(pool)
     finally:
         pool.close()
     print(render(results_table(summary, better()), "terminal"))
-    print(f"outputs  {Store.at(summary.store).path(f'runs/{summary.run_id}')}")
+    folder = Store.at(summary.store).path(f"runs/{summary.run_id}")
+    for name, text in _tables(summary).items():
+        Store.at(summary.store).write(f"{folder}/{name}", text.encode())
+    print(f"outputs  {folder}")
+    print(f"table    {folder}/table.md")
     try:
         _send(summary)
         print(f"MLflow   {tracking_uri(summary.store)}")
     except TrackingError as error:
         warn(str(error))
     for line in summary.absent:
-        warn(line)
+        if line not in known:
+            warn(line)
+    if summary.absent:
+        warn(f"{len(summary.absent)} things that were asked for are absent, as said above")
     if summary.failed:
         warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
     if asked.json:
@@ -119,5 +130,10 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary]) -> int:
 
 
 def _send(summary: Summary) -> str:
+    return track(summary, _tables(summary))
+
+
+def _tables(summary: Summary) -> dict[str, str]:
+    """The run's line of the leaderboard, as files."""
     table = board([summary], summary.run.suite)
-    return track(summary, {f"table.{suffix}": render(table, suffix) for suffix in ("md", "csv")})
+    return {f"table.{suffix}": render(table, suffix) for suffix in ("md", "csv")}

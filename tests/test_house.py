@@ -85,9 +85,7 @@ def re_calls(file: Path) -> list[str]:
 
 
 def test_the_catalogue_is_read_without_torch_or_ray() -> None:
-    code = (
-        "import sys, benchmarks, systems, metrics; print({*sys.modules} & {'torch', 'ray', 'mlflow'})"
-    )
+    code = "import sys, benchmarks, systems, metrics; print({*sys.modules} & {'torch', 'ray', 'mlflow'})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
 

@@ -148,12 +148,14 @@ def test_equal_bests_are_both_marked() -> None:
         ({}, "complete"),
         ({"planned": 8, "generated": 8}, "partial: 8 of 12"),
         ({"generated": 10, "failed": 2}, "10 of 12 generated; 2 failed"),
-        ({"absent": ("cat", "dog", "cow", "hen")}, "absent: cat, dog, cow and 1 more"),
+        ({"absent": ("cat", "dog", "cow", "hen")}, "4 absent"),
     ],
 )
 def test_the_row_says_what_is_partial_failed_or_absent(changes: dict[str, Any], status: str) -> None:
     table = board(run("a-1", result("dino", 0.7), **changes))
     assert table.rows[0].cells[-2].text == status
+    named = [note for note in table.notes if note.startswith("absent in a-1:")]
+    assert named == (["absent in a-1: cat; dog; cow; and 1 more."] if "absent" in changes else [])
 
 
 def test_groups_and_other_suites_stay_out_of_a_leaderboard() -> None:
