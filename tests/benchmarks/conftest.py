@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,14 +12,6 @@ import benchmarks.dreambench as dreambench
 
 REPOSITORY = Path(__file__).parents[2]
 EMBEDDED = REPOSITORY / "benchmarks" / "embedded" / "dreambench"
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("ANYBENCH_SHARED", REPOSITORY.parent / "shared"))
-    if not (folder / "data" / "dreambench").is_dir():
-        pytest.skip("no shared data here")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from media_toys import Array, drawing, picture, quick, saved
 from PIL import Image
 
 from harness.media import (
@@ -26,43 +24,7 @@ from harness.media import (
 from harness.nouns import Media, Modality
 
 ORIENTATION = 0x112
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Array = NDArray[Any]
 Place = Callable[[Modality, bytes], Media]
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("ANYBENCH_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip("the shared sample data is not here")
-    return folder / "data"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Writes bytes to a file whose name says nothing, and hands over its Media."""
-
-    def write(modality: Modality, data: bytes) -> Media:
-        path = tmp_path / "thing.bin"
-        path.write_bytes(data)
-        return Media(modality, uri=str(path))
-
-    return write
-
-
-def drawing(height: int = 20, width: int = 30) -> Array:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def picture(form: str) -> bytes:
-    return saved(Image.fromarray(drawing()), form)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -161,7 +123,9 @@ def test_of_several_pictures_the_first_is_read(place: Place, form: str) -> None:
 
 
 def test_the_real_photographs_with_several_pictures_are_read(shared: Path) -> None:
-    photographs = [path for path in (shared / "dreambench").rglob("*.jpg") if b"MPF\0" in path.read_bytes()[:65536]]
+    photographs = [
+        path for path in (shared / "data" / "dreambench").rglob("*.jpg") if b"MPF\0" in path.read_bytes()[:65536]
+    ]
     assert len(photographs) >= 10
     for path in photographs[:3]:
         with Image.open(path) as first:

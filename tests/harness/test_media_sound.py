@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from media_toys import RATE, Array, quick, sound, tone
 
 from harness.media import (
     Limits,
@@ -25,40 +22,7 @@ from harness.media import (
 )
 from harness.nouns import Media, Modality
 
-RATE = 16000
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Array = NDArray[Any]
 Place = Callable[[Modality, bytes], Media]
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("ANYBENCH_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip("the shared sample data is not here")
-    return folder / "data"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Writes bytes to a file whose name says nothing, and hands over its Media."""
-
-    def write(modality: Modality, data: bytes) -> Media:
-        path = tmp_path / "thing.bin"
-        path.write_bytes(data)
-        return Media(modality, uri=str(path))
-
-    return write
-
-
-def tone(samples: int, rate: int = RATE, hertz: float = 440.0) -> Array:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(samples) / rate)).astype(np.float32)
-
-
-def sound(form: str, subtype: str, samples: Array, rate: int = RATE) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=form, subtype=subtype)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF"])
@@ -70,7 +34,7 @@ def test_sound_at_its_own_rate_is_bit_exact(place: Place, form: str) -> None:
 
 
 def test_real_sound_at_its_own_rate_is_bit_exact(shared: Path) -> None:
-    path = sorted((shared / "audio" / "esc10" / "audio").glob("*.flac"))[0]
+    path = sorted((shared / "data" / "audio" / "esc10" / "audio").glob("*.flac"))[0]
     integers, rate = soundfile.read(path, dtype="int16")
     assert np.array_equal(read_audio(Media("audio", uri=str(path)), rate), integers / 32768)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from numpy.typing import NDArray
+from media_toys import RATE, clip, flat_frames, tone
 
 from harness.media import (
     Limits,
@@ -27,52 +24,7 @@ from harness.media import (
 )
 from harness.nouns import Media, Modality
 
-RATE = 16000
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Array = NDArray[Any]
 Place = Callable[[Modality, bytes], Media]
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("ANYBENCH_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip("the shared sample data is not here")
-    return folder / "data"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Writes bytes to a file whose name says nothing, and hands over its Media."""
-
-    def write(modality: Modality, data: bytes) -> Media:
-        path = tmp_path / "thing.bin"
-        path.write_bytes(data)
-        return Media(modality, uri=str(path))
-
-    return write
-
-
-def tone(samples: int, rate: int = RATE, hertz: float = 440.0) -> Array:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(samples) / rate)).astype(np.float32)
-
-
-def flat_frames(height: int = 32, width: int = 48) -> Array:
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 64, 200)]
-    return np.stack([np.full((height, width, 3), colour, np.uint8) for colour in colours])
-
-
-def clip(container: str = "mp4", with_sound: bool = True) -> bytes:
-    if container == "mp4":
-        return encode_video(Video(flat_frames(), 8.0, tone(12000) if with_sound else None, RATE if with_sound else 0))
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as out:
-        stream = out.add_stream("libx264" if container == "matroska" else "libvpx", rate=8)
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        for frame in flat_frames():
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        out.mux(stream.encode(None))
-    return buffer.getvalue()
 
 
 def test_an_encoded_video_reads_back_its_frames_rate_and_sound(place: Place) -> None:
@@ -144,7 +96,7 @@ def test_a_video_cut_short_is_refused(place: Place, container: str, kept: float)
 
 
 def test_a_damaged_real_video_is_refused_and_not_painted_over(place: Place, shared: Path) -> None:
-    data = bytearray((shared / "video" / "clips" / "asl_want.mkv").read_bytes())
+    data = bytearray((shared / "data" / "video" / "clips" / "asl_want.mkv").read_bytes())
     assert read_video(place("video", bytes(data))).frames.shape == (47, 480, 640, 3)
     data[len(data) // 2 : len(data) // 2 + 50] = bytes(50)
     with pytest.raises(MediaError, match=r"thing\.bin"):
@@ -152,7 +104,7 @@ def test_a_damaged_real_video_is_refused_and_not_painted_over(place: Place, shar
 
 
 def test_a_real_video_with_sound_is_read(shared: Path) -> None:
-    video = read_video(Media("video", uri=str(shared / "video" / "clips" / "rabbit-watermelon.mp4")))
+    video = read_video(Media("video", uri=str(shared / "data" / "video" / "clips" / "rabbit-watermelon.mp4")))
     assert video.frames.shape == (186, 718, 718, 3) and video.frames_per_second == 30
     assert video.rate == 48000 and video.sound is not None and video.sound.shape == (298992,)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,6 @@ import yaml
 from harness.errors import UsageError
 from reports import published as module
 from reports.published import published, tables
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("ANYBENCH_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not (folder / "reference" / "paper_tables.yaml").is_file():
-        pytest.skip("the shared reference folder is not on this machine")
-    return folder
 
 
 def test_the_tables_of_three_papers_load_with_all_their_rows_and_numbers() -> None:
