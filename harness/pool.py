@@ -17,6 +17,7 @@ import gc
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +111,11 @@ class RayPool:
         self._resting = None
         try:
             yield from crew.work(batches)
-            self._resting = crew
-        finally:
-            crew.dismiss_busy()
+        except BaseException:  # a generator that is left raises GeneratorExit here
+            crew.dismiss()
+            raise
+        crew.dismiss_busy()
+        self._resting = crew
 
     def close(self) -> None:
         """Leave the cluster; a private one ends with it."""
@@ -165,7 +168,10 @@ class _Crew:
         self.task = ray.put(task)
         self.worker = worker
         self.wanted = wanted
+        self.looked = -GROWTH_SECONDS
+        self.resources: dict[str, float] = {}
         self.resting = self._taken_over(before)
+        self.veterans = tuple(self.resting)
         self.waiting: collections.deque[_Trial] = collections.deque()
         self.busy: dict[Any, tuple[Any, _Trial | None]] = {}
         self.idle: list[Any] = []
@@ -180,6 +186,11 @@ class _Crew:
             done, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=GROWTH_SECONDS)
             for reference in done:
                 yield from self._collect(reference)
+
+    def dismiss(self) -> None:
+        """Kill everybody."""
+        self.dismiss_busy()
+        self._kill(self.idle)
 
     def dismiss_busy(self) -> None:
         """Kill whoever is not idle: those still at work, or never called."""
@@ -208,21 +219,27 @@ class _Crew:
             rows = self.ray.get(reference)
         except self.deadly as death:
             self._kill([actor])
-            yield from self._bury(trial, death)
+            if trial is not None:
+                yield from self._bury(trial, death)
+            elif actor not in self.veterans:  # one of those may have died between the stages
+                self._count_failed_build(death)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UsageError) else error from None
         else:
             self.idle.append(actor)
-            if trial is not None:
+            if trial is None:
+                self.failed_builds = 0
+            else:
                 yield Outcome(trial.batch, rows)
 
-    def _bury(self, trial: _Trial | None, death: Exception) -> Iterator[Outcome]:
+    def _count_failed_build(self, death: Exception) -> None:
+        """Give up once every slot has failed several times in a row."""
+        self.failed_builds += 1
+        if self.failed_builds >= TRIES_ALONE * self._slots():
+            raise UsageError(f"workers die while they load: {_first_line(death)}")
+
+    def _bury(self, trial: _Trial, death: Exception) -> Iterator[Outcome]:
         """A worker died: try its batch again elsewhere, then by halves, and give up an item that dies alone."""
-        if trial is None:
-            self.failed_builds += 1
-            if self.failed_builds >= TRIES_ALONE:
-                raise UsageError(f"workers die while they load: {_first_line(death)}")
-            return
         deaths, items = trial.deaths + 1, trial.batch.items
         if len(items) == 1 and deaths >= TRIES_ALONE:
             yield Outcome(trial.batch, lost=f"killed {deaths} workers: {_first_line(death)}")
@@ -247,19 +264,23 @@ class _Crew:
     def _slots(self) -> int:
         if self.wanted:
             return self.wanted
-        resources = self.ray.cluster_resources()
         gpus = self._gpus()
-        return max(1, int(resources["GPU"] / gpus if gpus else resources.get("CPU", 1)))
+        return max(1, int(self._has("GPU") / gpus if gpus else self._has("CPU")))
 
     def _gpus(self) -> float:
         """GPUs an actor asks for: none in a cluster that has none, where the same code runs on CPUs."""
-        return self.worker.gpus if self.ray.cluster_resources().get("GPU", 0) else 0.0
+        return self.worker.gpus if self._has("GPU") else 0.0
+
+    def _has(self, resource: str) -> float:
+        """How much of a resource the whole cluster has, looked up now and then."""
+        if time.monotonic() - self.looked >= GROWTH_SECONDS:
+            self.resources, self.looked = self.ray.cluster_resources(), time.monotonic()
+        return self.resources.get(resource, 0.0)
 
     def _require_room(self) -> None:
         gpus = self._gpus()
-        have = self.ray.cluster_resources().get("GPU", 0)
-        if gpus > have:
-            raise UsageError(f"a worker needs {gpus:g} GPUs and the whole cluster has {have:g}")
+        if gpus > self._has("GPU"):
+            raise UsageError(f"a worker needs {gpus:g} GPUs and the whole cluster has {self._has('GPU'):g}")
 
     def _actor_class(self) -> Any:
         environment = {"env_vars": dict(self.worker.env)} if self.worker.env else {}

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toys import Doubling
+from toys import Doubling, Stillborn
 
 from harness.errors import UsageError
 from harness.nouns import Worker
@@ -58,6 +59,28 @@ def test_an_item_that_kills_workers_is_found_and_its_neighbours_are_answered(ray
 def test_what_a_task_raises_reaches_the_driver(ray_pool: RayPool) -> None:
     with pytest.raises(ArithmeticError, match="13 is not to be doubled"):
         list(ray_pool.map(Doubling(), batches((13,)), WORKER))
+
+
+@pytest.mark.ray
+def test_a_stage_with_other_needs_gets_the_room_of_the_stage_before(ray_pool: RayPool) -> None:
+    """Two idle actors hold both slots; a stage that cannot take them over must not wait for them."""
+    assert len(list(ray_pool.map(Doubling(), batches((1,), (2,), (3,)), WORKER))) == 3
+    other = replace(WORKER, env={"ANYBENCH_TOY": "1"})
+    assert sorted(row for one in ray_pool.map(Doubling(), batches((1,), (2,)), other) for row in one.rows) == [2, 4]
+
+
+@pytest.mark.ray
+def test_workers_that_die_while_they_load_end_the_run_with_one_line(ray_pool: RayPool) -> None:
+    with pytest.raises(UsageError, match="workers die while they load"):
+        list(ray_pool.map(Stillborn(), batches((1,)), WORKER))
+
+
+@pytest.mark.ray
+def test_the_pool_works_on_after_a_task_that_raised_or_was_left(ray_pool: RayPool) -> None:
+    with pytest.raises(ArithmeticError):
+        list(ray_pool.map(Doubling(), batches((13,), (1,), (2,)), WORKER))
+    next(iter(ray_pool.map(Doubling(), batches((1,), (2,), (3,)), WORKER)))
+    assert len(list(ray_pool.map(Doubling(), batches((1,), (2,)), WORKER))) == 2
 
 
 @pytest.mark.ray

@@ -163,3 +163,11 @@ class Doubling:
         if 13 in batch.items:
             raise ArithmeticError("13 is not to be doubled")
         return [2 * item for item in batch.items]
+
+
+class Stillborn:
+    """A task whose loading kills the worker."""
+
+    def build(self) -> Callable[[Batch], Sequence[Any]]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("killed")
