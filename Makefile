@@ -17,13 +17,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 # The main job at toy size: three systems answer DreamBench's prompts for three real subjects, on Ray.
 ANYBENCH := $(VENV)/bin/anybench
-DEMO := $(ANYBENCH) run dreambench-mini --store store --metrics color_hist,dino-tiny,clip_i-tiny,clip_t-tiny \
+IMAGES := color_hist,dino-tiny,clip_i-tiny
+DEMO := $(ANYBENCH) run dreambench-mini --store store \
 	--weights dino-tiny=build/dino-tiny --weights clip-tiny=build/clip-tiny
 
 demo: setup build/stable-unclip-tiny build/dino-tiny build/clip-tiny
-	$(DEMO) --system oracle
-	$(DEMO) --system copy_input
-	$(DEMO) --system diffusers --checkpoint build/stable-unclip-tiny --set steps=4
+	$(DEMO) --system oracle --metrics $(IMAGES)
+	$(DEMO) --system copy_input --metrics $(IMAGES),clip_t-tiny
+	$(DEMO) --system diffusers --metrics $(IMAGES),clip_t-tiny --checkpoint build/stable-unclip-tiny --set steps=4
 	@echo
 	$(ANYBENCH) leaderboard dreambench-mini --store store
 	@echo "outputs: store/runs/   look at all runs in MLflow: $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///store/mlflow.db"

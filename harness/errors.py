@@ -18,3 +18,8 @@ class AbsentError(UsageError):
     """Something that was asked for is not there; whatever can go on without it does."""
 
     exit_status = 3
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its name where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.generation import explain, pick_device
+from harness.generation import explain, pick_device, raise_if_broken
 from harness.inputs import in_full
 from harness.names import load
 from harness.nouns import Case, Extractor, ExtractorCard, Features, Generation, Media, Need
 from harness.pool import Batch, Pool
 from harness.store import Store, StoreError, Table
-from harness.weights import Weights, agreed_path
+from harness.weights import Weights, agreed_path, weights_digest
 
 FEATURES = pa.schema([("key", pa.string()), ("values", pa.list_(pa.float32()))])
 
@@ -34,6 +34,7 @@ class Row:
     case: str
     turn: int
     sample: int
+    output: int
     media: tuple[Media, ...]
 
     @property
@@ -59,10 +60,6 @@ class Source:
         shared, own = (Table(store, place, FEATURES) for place in (folder, f"{run_folder}/{folder}"))
         return cls(name, card, weights, shared, own)
 
-    def lacks(self, rows: Sequence[Row]) -> int:
-        """How many different features of these rows are in neither table."""
-        return len({row.key for row in rows} - set(_keys(self.shared)) - set(_keys(self.own)))
-
 
 @dataclass(frozen=True, slots=True)
 class Vector:
@@ -86,15 +83,14 @@ def rows_of(
 
 
 def extract(
-    source: Source, rows: Sequence[Row], store: Store, pool: Pool, report: Callable[[int, int], None]
+    source: Source, missing: Missing, store: Store, pool: Pool, offline: bool, report: Callable[[int, int], None]
 ) -> dict[str, str]:
-    """Compute and keep the features of these rows that are in neither table; returns the errors by key.
+    """Compute and keep the features that are missing; returns the errors by key.
 
     Batches are cut from all rows and computed whole, so that what was interrupted is bitwise what was not.
     `report(done, failed)` is told of each batch.
     """
-    missing = Missing.of(source, rows)
-    task = ExtractionTask(source.card, source.weights, store)
+    task = ExtractionTask(source.card, source.weights, store, store.mark(), offline)
     errors: dict[str, str] = {}
     for outcome in pool.map(task, missing.batches, source.card.worker):
         vectors = outcome.rows or [Vector(row.key, None, outcome.lost) for row in outcome.batch.items]
@@ -104,8 +100,7 @@ def extract(
         failed = {one.key: one.error for one in new if one.error}
         errors |= failed
         report(len(new), len(failed))
-    if source.own.shards() > 1:
-        source.own.replace(source.own.read())
+    source.own.compact()
     return errors
 
 
@@ -118,6 +113,7 @@ def read_features(source: Source, rows: Sequence[Row]) -> Features:
         case=np.array([row.case for row in kept], dtype=np.str_),
         turn=np.array([row.turn for row in kept], dtype=np.int64),
         sample=np.array([row.sample for row in kept], dtype=np.int64),
+        output=np.array([row.output for row in kept], dtype=np.int64),
     )
 
 
@@ -142,6 +138,10 @@ class Missing:
         lacking = [batch for batch in batches if any(row.key not in have for row in batch.items)]
         return cls(have, frozenset(shared), frozenset(own), tuple(lacking))
 
+    def __len__(self) -> int:
+        """How many features are to be computed."""
+        return len((self.shared | self.own) - self.have)
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractionTask:
@@ -150,10 +150,13 @@ class ExtractionTask:
     card: ExtractorCard
     weights: Weights
     store: Store
+    mark: str
+    offline: bool = False
 
     def build(self) -> Callable[[Batch], Sequence[Vector]]:
         """Load the extractor on this worker's device; UsageError for weights it cannot use."""
-        path = agreed_path(self.weights.source, self.weights.digest)
+        self.store.require(self.mark)
+        path = agreed_path(self.weights.source, self.weights.digest, weights_digest, self.offline)
         device = pick_device(self.card.worker)
         return Embedder(load(self.card.worker.build)(path, device), self.store)
 
@@ -172,6 +175,7 @@ class Embedder:
         except StoreError:
             raise
         except Exception as error:  # whatever an extractor raises is that row's error
+            raise_if_broken(error)
             if len(batch.items) == 1:
                 return [Vector(batch.items[0].key, None, explain(error))]
             return [vector for row in batch.items for vector in self(Batch(batch.index, (row,)))]
@@ -187,13 +191,13 @@ class Embedder:
 
 
 def _turn_rows(need: Need, case: Case, turn: int, answers: Sequence[Generation]) -> Iterator[Row]:
-    """One row for each combination of the media of the parts; once a sample where what was generated is among them."""
+    """One row for each combination of the media of the parts; for each output where "output" is among them."""
     fixed = {**case.turns[turn].parts, "input": case.turns[turn].inputs}
-    samples = [(one.sample, one.outputs) for one in answers if not one.error] if "output" in need.of else [(-1, ())]
-    for sample, outputs in samples:
-        parts = [outputs if part == "output" else fixed.get(part, ()) for part in need.of]
-        for media in itertools.product(*parts):
-            yield Row(case.id, turn, sample, media)
+    answered = [(one.sample, index, (media,)) for one in answers for index, media in enumerate(one.outputs)]
+    for sample, output, media in answered if "output" in need.of else [(-1, -1, ())]:
+        parts = [media if part == "output" else fixed.get(part, ()) for part in need.of]
+        for together in itertools.product(*parts):
+            yield Row(case.id, turn, sample, output, together)
 
 
 def _batches(rows: Sequence[Row], size: int) -> list[tuple[Row, ...]]:

@@ -8,6 +8,9 @@ threads). A batch that raises is tried again item by item, and what fails alone 
 from __future__ import annotations
 
 import inspect
+import os
+import platform
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +19,13 @@ from typing import Any
 import pyarrow as pa
 
 from harness.errors import UsageError
-from harness.identity import digest_bytes, sample_seed
+from harness.identity import digest_bytes, digest_tree, sample_seed
 from harness.inputs import handed_out
 from harness.media import MediaError
 from harness.names import load
 from harness.nouns import Case, Generation, Item, Media, Output, System, Turn, Worker
-from harness.pool import Batch, Outcome, Pool
+from harness.pool import Batch, BrokenWorker, Outcome, Pool
+from harness.redaction import redact_text
 from harness.store import Store, StoreError, Table
 from harness.weights import agreed_path
 
@@ -64,13 +68,18 @@ def outstanding(batches: Sequence[Batch], wanted: Collection[str], done: Collect
 
 
 def read_generations(table: Table) -> list[Generation]:
-    """The generations of a run, one for each (case, sample, turn): an answer counts before an error, the first before
-    the second."""
-    rows = [_generation(row) for row in table.read()]
-    kept: dict[tuple[str, int, int], Generation] = {}
-    for row in sorted(rows, key=lambda one: bool(one.error)):
-        kept.setdefault((row.case, row.sample, row.turn), row)
-    return sorted(kept.values(), key=lambda one: (one.case, one.sample, one.turn))
+    """The generations of a run, one for each (case, sample, turn): an answer counts before an error."""
+    return _current([_generation(row) for row in table.read()])
+
+
+def compact_generations(table: Table) -> None:
+    """One shard of several, without the errors that an answer has superseded."""
+
+    def tidy(rows: pa.Table) -> pa.Table:
+        kept = _current([_generation(row) for row in rows.to_pylist()])
+        return pa.Table.from_pylist([asdict(row) for row in kept], GENERATIONS)
+
+    table.compact(tidy)
 
 
 def generate(
@@ -95,18 +104,24 @@ def generate(
 
 @dataclass(frozen=True, slots=True)
 class GenerationTask:
-    """Everything a worker needs to build the system and keep its answers."""
+    """Everything a worker needs to build the system and keep its answers.
+
+    `checkpoint` is as the driver was told of it, `digest` that of its bytes, `mark` the store's (`Store.mark`).
+    """
 
     worker: Worker
     checkpoint: str
     digest: str
     settings: Mapping[str, str]
     store: Store
+    mark: str
     media_folder: str
+    offline: bool = False
 
     def build(self) -> Callable[[Batch], Sequence[Generation]]:
         """Load the system on this worker's device; UsageError for a checkpoint or a setting it does not take."""
-        path = agreed_path(self.checkpoint, self.digest)
+        self.store.require(self.mark)
+        path = agreed_path(self.checkpoint, self.digest, digest_tree, self.offline)
         device = pick_device(self.worker)
         build = load(self.worker.build)
         system = build(path, device, **convert(build, self.settings))
@@ -125,9 +140,10 @@ class Answerer:
         """Rows for every turn of every item; items that fail alone have error rows."""
         try:
             return self._together(batch)
-        except StoreError:
+        except (StoreError, BrokenWorker):
             raise
         except Exception as error:  # whatever a system raises is that case's answer
+            raise_if_broken(error)
             if len(batch.items) == 1:
                 return failure(batch, explain(error), self.device)
             return [row for item in batch.items for row in self(Batch(batch.index, (item,)))]
@@ -169,6 +185,8 @@ class Answerer:
         return tuple(map(self._keep, outputs))
 
     def _keep(self, output: Output) -> Media:
+        if isinstance(output.data, str) != (output.modality == "text"):
+            raise ValueError(f"the system called {type(output.data).__name__} an output of modality {output.modality}")
         if isinstance(output.data, str):
             return Media("text", text=output.data, digest=digest_bytes(output.data.encode()))
         kept = self.task.store.put_media(self.task.media_folder, output.data)
@@ -190,8 +208,15 @@ def failure(batch: Batch, error: str, device: str = "") -> list[Generation]:
 
 def explain(error: BaseException) -> str:
     """One line about an exception; a UsageError already is one."""
-    message = " ".join(str(error).split())
+    message = redact_text(" ".join(str(error).split()))
     return (message if isinstance(error, UsageError) else f"{type(error).__name__}: {message}")[:ERROR_CHARACTERS]
+
+
+def raise_if_broken(error: BaseException) -> None:
+    """After a device-side fault every later call of the process fails too: it is the worker's end, not the case's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.AcceleratorError):
+        raise BrokenWorker(explain(error)) from error
 
 
 def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str, Any]:
@@ -200,8 +225,8 @@ def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str,
     Raises UsageError for a setting that is not one of them, or a value that does not read as its type.
     """
     accepted = {
-        name: str(parameter.annotation)
-        for name, parameter in inspect.signature(build).parameters.items()
+        name: parameter.annotation
+        for name, parameter in inspect.signature(build, eval_str=True).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     for name in settings:
@@ -211,12 +236,22 @@ def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str,
 
 
 def pick_device(worker: Worker) -> str:
-    """ "cuda" for a worker that wants a GPU and sees one, else "cpu"; imports torch only for those that want one."""
+    """ "cuda" for a worker that wants a GPU and sees one, else "cpu"; imports torch only for those that want one.
+
+    Raises UsageError where a GPU was handed out (CUDA_VISIBLE_DEVICES names one) and torch sees none.
+    """
     if not worker.gpus:
         return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    handed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if handed not in ("", "-1"):
+        raise UsageError(
+            f"CUDA_VISIBLE_DEVICES={handed}, and torch sees no GPU on {platform.node()}: is its driver up?"
+        )
+    return "cpu"
 
 
 def peak_memory(device: str) -> int:
@@ -236,6 +271,13 @@ def reset_peak_memory(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def _current(rows: Sequence[Generation]) -> list[Generation]:
+    kept: dict[tuple[str, int, int], Generation] = {}
+    for row in sorted(rows, key=lambda one: bool(one.error)):
+        kept.setdefault((row.case, row.sample, row.turn), row)
+    return sorted(kept.values(), key=lambda one: (one.case, one.sample, one.turn))
+
+
 def _rows(outcome: Outcome) -> Sequence[Generation]:
     return failure(outcome.batch, outcome.lost) if outcome.lost else outcome.rows
 
@@ -244,14 +286,14 @@ def _generation(row: dict[str, Any]) -> Generation:
     return Generation(**{**row, "outputs": tuple(Media(**one) for one in row["outputs"])})
 
 
-def _converted(name: str, text: str, kind: str) -> str | int | float | bool:
-    readers: dict[str, Callable[[str], str | int | float | bool]] = {
-        "str": str,
-        "int": int,
-        "float": float,
-        "bool": lambda word: {"true": True, "false": False}[word.lower()],
+def _converted(name: str, text: str, kind: type) -> str | int | float | bool:
+    readers: dict[type, Callable[[str], str | int | float | bool]] = {
+        str: str,
+        int: int,
+        float: float,
+        bool: lambda word: {"true": True, "false": False}[word.lower()],
     }
     try:
-        return readers[kind.split(" | ")[0]](text)
+        return readers[kind](text)
     except (ValueError, KeyError) as error:
-        raise UsageError(f"--set {name}={text}: {kind} expected") from error
+        raise UsageError(f"--set {name}={text}: {kind.__name__} expected") from error

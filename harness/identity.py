@@ -5,6 +5,7 @@ All digests are SHA-256, in hex.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,10 +34,11 @@ def digest_file(path: Path) -> str:
     if memory.exists():
         return memory.read_text()
     digest = _hash(path)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    aside = memory.with_suffix(f".{os.getpid()}")
-    aside.write_text(digest)
-    aside.replace(memory)
+    with contextlib.suppress(OSError):  # a home that cannot be written to costs time, nothing else
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        aside = memory.with_suffix(f".{os.getpid()}")
+        aside.write_text(digest)
+        aside.replace(memory)
     return digest
 
 

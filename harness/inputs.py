@@ -1,7 +1,8 @@
 """A suite's cases as a run holds them: every medium by its digest, kept once in the store.
 
 Nothing but the store is shared between machines, so whatever a case shows to a system or an extractor is put there
-first. Media are decoded once on the way in: a damaged photograph stops the run with its name, before any GPU is used.
+first. Pictures are decoded once on the way in (of sound and video the format is looked at): a damaged photograph stops
+the run with its name, before any GPU is used.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import media
 from harness.identity import digest_bytes, digest_file
@@ -41,8 +43,8 @@ def by_digest(cases: Sequence[Case]) -> Inputs:
         if one.uri not in seen:
             digest = digest_file(Path(one.uri))
             place = f"{INPUTS}/{digest}{Path(one.uri).suffix.lower()}"
-            sources[place] = one
             seen[one.uri] = Media(one.modality, uri=place, digest=digest)
+            sources[place] = dataclasses.replace(one, digest=digest)
         return seen[one.uri]
 
     return Inputs(tuple(with_media(case, named) for case in cases), sources)
@@ -55,8 +57,7 @@ def put(store: Store, inputs: Inputs, cases: Mapping[str, Case]) -> None:
     """
     wanted = {one.uri for case in cases.values() for one in media_of(case) if one.uri}
     with ThreadPoolExecutor(DECODERS) as threads:
-        for place in threads.map(lambda name: _put(store, name, inputs.sources[name]), sorted(wanted)):
-            del place
+        list(threads.map(lambda place: _put(store, place, inputs.sources[place]), sorted(wanted)))
 
 
 def with_media(case: Case, change: Callable[[Media], Media]) -> Case:
@@ -95,17 +96,15 @@ def read_cases(data: bytes) -> tuple[Case, ...]:
     return tuple(_case(json.loads(line)) for line in data.decode().splitlines())
 
 
-def _case(said: dict[str, object]) -> Case:
-    turns = said["turns"]
-    assert isinstance(turns, list)
-    return Case(str(said["id"]), tuple(_turn(turn) for turn in turns), said["tags"])  # type: ignore[arg-type]
+def _case(said: dict[str, Any]) -> Case:
+    return Case(said["id"], tuple(map(_turn, said["turns"])), said["tags"])
 
 
-def _turn(said: dict[str, object]) -> Turn:
+def _turn(said: dict[str, Any]) -> Turn:
     return Turn(
-        inputs=tuple(Media(**one) for one in said["inputs"]),  # type: ignore[attr-defined]
-        wants=tuple(said["wants"]),  # type: ignore[arg-type]
-        parts={role: tuple(Media(**one) for one in part) for role, part in said["parts"].items()},  # type: ignore[attr-defined]
+        inputs=tuple(Media(**one) for one in said["inputs"]),
+        wants=tuple(said["wants"]),
+        parts={role: tuple(Media(**one) for one in part) for role, part in said["parts"].items()},
     )
 
 

@@ -166,14 +166,15 @@ class Need:
 class Features:
     """Rows of one feature, and whose each row is.
 
-    `values` (rows, dim) float; `case` (rows,) str; `turn` (rows,) int; `sample` (rows,) int, -1 where the row belongs
-    to the case itself (its references, its prompt).
+    `values` (rows, dim) float; `case` (rows,) str; `turn` (rows,) int; `sample` and `output` (rows,) int: which sample,
+    and which of the turn's outputs; -1 where the row belongs to the case itself (its references, its prompt).
     """
 
     values: NDArray[Any]
     case: NDArray[np.str_]
     turn: NDArray[np.int64]
     sample: NDArray[np.int64]
+    output: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class Score:
     case: str
     turn: int
     sample: int
+    output: int
     value: float
 
 

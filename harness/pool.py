@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import UsageError
+from harness.errors import UsageError, one_line
 from harness.nouns import Worker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -35,6 +35,9 @@ TRIES_ALONE = 3
 
 # How often the driver looks whether the cluster has grown.
 GROWTH_SECONDS = 5.0
+
+# After this long without a worker that is ready, the driver says so.
+SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,14 @@ class Outcome:
     batch: Batch
     rows: Sequence[Any] = ()
     lost: str = ""
+
+
+class PoolError(UsageError):
+    """There is nobody to work: no cluster answers, or it can never have what a worker needs."""
+
+
+class BrokenWorker(Exception):
+    """Raised by work whose process must not be used again; the batch is tried elsewhere, as after a death."""
 
 
 class Task(Protocol):
@@ -142,10 +153,8 @@ class RayPool:
                 configure_logging=False,
                 log_to_driver=False,
             )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            raise UsageError(
-                f"--address {self.address or 'local'}: Ray does not answer: {_first_line(error)}"
-            ) from error
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
+            raise PoolError(f"--address {self.address or 'local'}: Ray does not answer: {one_line(error)}") from error
         self._connected = True
 
 
@@ -164,12 +173,18 @@ class _Crew:
         import ray
 
         self.ray: Any = ray
-        self.deadly = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+        errors = ray.exceptions
+        self.deadly = (errors.RayActorError, errors.OutOfMemoryError, errors.ObjectLostError)
+        self.kind = type(task)
         self.task = ray.put(task)
         self.worker = worker
         self.wanted = wanted
         self.looked = -GROWTH_SECONDS
         self.resources: dict[str, float] = {}
+        # Settled once: a cluster that loses its last GPU must not go on with CPUs in silence.
+        self.gpus = worker.gpus if self._has("GPU") else 0.0
+        self.full = False
+        self.heard = time.monotonic()
         self.resting = self._taken_over(before)
         self.veterans = tuple(self.resting)
         self.waiting: collections.deque[_Trial] = collections.deque()
@@ -180,12 +195,28 @@ class _Crew:
     def work(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
         self.waiting.extend(_Trial(batch) for batch in batches)
         self._require_room()
-        while self.waiting or any(trial for _, trial in self.busy.values()):
-            self._hire()
+        while self.waiting or self._at_work():
             self._hand_out()
+            self._hire()
             done, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=GROWTH_SECONDS)
+            self._say_when_nobody_comes(bool(done))
             for reference in done:
                 yield from self._collect(reference)
+
+    def _at_work(self) -> int:
+        """How many actors have a batch."""
+        return sum(trial is not None for _, trial in self.busy.values())
+
+    def _say_when_nobody_comes(self, heard: bool) -> None:
+        if heard or self._at_work():
+            self.heard = time.monotonic()
+        elif time.monotonic() - self.heard > SILENCE_SECONDS:
+            self.heard = time.monotonic()
+            print(
+                f"anybench: no worker is ready after {SILENCE_SECONDS:.0f} s more: the model is large, or the cluster "
+                f"has no room for {self.gpus:g} GPUs and 1 CPU on one node; `ray status` tells",
+                file=sys.stderr,
+            )
 
     def dismiss(self) -> None:
         """Kill everybody."""
@@ -199,11 +230,12 @@ class _Crew:
     def _taken_over(self, before: _Crew | None) -> list[Any]:
         """The idle actors of the stage before, for a process that has torch loaded is worth keeping.
 
-        Where they hold other resources than this stage needs, they are let go: they would keep its actors out.
+        Not where they hold other resources than this stage needs, for they would keep its actors out; nor where they
+        did another kind of work, for a system under test must not share a process with what judges it.
         """
         if before is None:
             return []
-        if (before._gpus(), before.worker.env) == (self._gpus(), self.worker.env):
+        if (before.kind, before.gpus, before.worker.env) == (self.kind, self.gpus, self.worker.env):
             return before.idle
         self._kill(before.idle)
         return []
@@ -224,6 +256,10 @@ class _Crew:
             elif actor not in self.veterans:  # one of those may have died between the stages
                 self._count_failed_build(death)
         except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, BrokenWorker) and trial is not None:
+                self._kill([actor])
+                yield from self._bury(trial, error.cause)
+                return
             raise error.cause if isinstance(error.cause, UsageError) else error from None
         else:
             self.idle.append(actor)
@@ -233,16 +269,17 @@ class _Crew:
                 yield Outcome(trial.batch, rows)
 
     def _count_failed_build(self, death: Exception) -> None:
-        """Give up once every slot has failed several times in a row."""
+        """Once every slot has failed several times in a row, go on with those that work; give up where none does."""
         self.failed_builds += 1
-        if self.failed_builds >= TRIES_ALONE * self._slots():
-            raise UsageError(f"workers die while they load: {_first_line(death)}")
+        self.full = self.failed_builds >= TRIES_ALONE * self._slots()
+        if self.full and not self.idle and not self._at_work():
+            raise UsageError(f"workers die while they load: {one_line(death)}")
 
     def _bury(self, trial: _Trial, death: Exception) -> Iterator[Outcome]:
         """A worker died: try its batch again elsewhere, then by halves, and give up an item that dies alone."""
         deaths, items = trial.deaths + 1, trial.batch.items
         if len(items) == 1 and deaths >= TRIES_ALONE:
-            yield Outcome(trial.batch, lost=f"killed {deaths} workers: {_first_line(death)}")
+            yield Outcome(trial.batch, lost=f"killed {deaths} workers: {one_line(death)}")
         elif len(items) > 1 and deaths >= TRIES_WHOLE:
             half = len(items) // 2
             self.waiting.extendleft(_Trial(Batch(trial.batch.index, part)) for part in (items[half:], items[:half]))
@@ -252,7 +289,8 @@ class _Crew:
     def _hire(self) -> None:
         """Start actors up to what is wanted and useful; ones that find no room yet simply wait in Ray's queue."""
         have = len(self.idle) + len(self.busy)
-        for _ in range(min(self._slots(), have + len(self.waiting)) - have):
+        useful = min(self._slots(), self._at_work() + len(self.waiting))
+        for _ in range(0 if self.full and have else useful - have):
             actor = self.resting.pop() if self.resting else self._actor_class().remote()
             self.busy[actor.build.remote(self.task)] = (actor, None)
 
@@ -264,12 +302,7 @@ class _Crew:
     def _slots(self) -> int:
         if self.wanted:
             return self.wanted
-        gpus = self._gpus()
-        return max(1, int(self._has("GPU") / gpus if gpus else self._has("CPU")))
-
-    def _gpus(self) -> float:
-        """GPUs an actor asks for: none in a cluster that has none, where the same code runs on CPUs."""
-        return self.worker.gpus if self._has("GPU") else 0.0
+        return max(1, int(self._has("GPU") / self.gpus if self.gpus else self._has("CPU")))
 
     def _has(self, resource: str) -> float:
         """How much of a resource the whole cluster has, looked up now and then."""
@@ -278,14 +311,13 @@ class _Crew:
         return self.resources.get(resource, 0.0)
 
     def _require_room(self) -> None:
-        gpus = self._gpus()
-        if gpus > self._has("GPU"):
-            raise UsageError(f"a worker needs {gpus:g} GPUs and the whole cluster has {self._has('GPU'):g}")
+        if self.gpus > self._has("GPU"):
+            raise PoolError(f"a worker needs {self.gpus:g} GPUs and the whole cluster has {self._has('GPU'):g}")
 
     def _actor_class(self) -> Any:
         environment = {"env_vars": dict(self.worker.env)} if self.worker.env else {}
         return self.ray.remote(
-            num_cpus=1, num_gpus=self._gpus(), max_restarts=0, max_task_retries=0, runtime_env=environment
+            num_cpus=1, num_gpus=self.gpus, max_restarts=0, max_task_retries=0, runtime_env=environment
         )(_Actor)
 
 
@@ -330,9 +362,4 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
-        raise UsageError(f"--address {address}: nothing answers there: {error}; is the head node up?") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        raise PoolError(f"--address {address}: nothing answers there: {error}; is the head node up?") from error

@@ -25,7 +25,7 @@ class Stage:
     total: int
     done: int = 0
     failed: int = 0
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    started: str = field(default_factory=lambda: _now())
 
 
 @dataclass
@@ -43,6 +43,10 @@ class Progress:
             yield reporter
         finally:
             reporter.close()
+
+    def finish(self, summary: str) -> None:
+        """Say in `status.json` that nothing is under way any more."""
+        self.store.write(f"{self.folder}/status.json", json.dumps({"stage": summary, "updated": _now()}).encode())
 
 
 @dataclass
@@ -87,9 +91,12 @@ class Reporter:
         print(f"{one.stage}: {one.done}/{one.total}{failed}, {rate:.1f}/s{left}", file=sys.stderr, flush=True)
 
     def _write_status(self) -> None:
-        updated = datetime.now(UTC).isoformat(timespec="seconds")
-        said = {**asdict(self.stage), "updated": updated}
+        said = {**asdict(self.stage), "updated": _now()}
         self.progress.store.write(f"{self.progress.folder}/status.json", json.dumps(said).encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _bar(name: str, total: int) -> Any:

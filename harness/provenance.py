@@ -1,4 +1,4 @@
-"""What made the rows: versions, device, command line. Stored beside them; never part of a run's identity."""
+"""What made the rows: versions, platform, command line. Stored beside them; never part of a run's identity."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.redaction import redact_text
+from harness.redaction import redact_words
 
 PACKAGES = ("torch", "transformers", "diffusers", "open-clip-torch", "ray", "numpy", "pillow")
 
 
 def provenance(command: Sequence[str]) -> dict[str, str]:
     """Versions of Python, anybench (its commit) and the packages that make numbers; platform; command line."""
-    said = {f"version.{name}": _version(name) for name in PACKAGES}
+    said = {f"version.{name}": version_of(name) for name in PACKAGES}
     said["version.python"] = platform.python_version()
     said["version.anybench"] = _commit()
     said["platform"] = platform.platform()
-    said["command"] = redact_text(shlex.join(command))
+    said["command"] = shlex.join(redact_words(command))
     return said
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package, or "absent"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,25 +1,51 @@
-"""Secrets, by the names they go by: their values never reach the store, a report, MLflow or a log."""
+"""Secrets, by the names they go by: their values are kept out of the store, reports and MLflow.
+
+A best effort: what is called by another name, or stands in free text without a name, is not known for a secret.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from harness.identity import digest_bytes
 
 HIDDEN = "[redacted]"
 
-_SECRET = r"secret|passw|credential|token$|token[_.-]|api.?key|(?:^|[_.-])key(?:$|[_.-])"
+_SECRET = r"secret|passw|credential|token$|token[_.-]|api.?key|[_.-]key$|^key$|^sig$|signature$"
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
-    """The values with those whose names look like secrets hidden, and the others as `redact_text` leaves them."""
-    return {name: HIDDEN if _is_secret(name) else redact_text(text) for name, text in values.items()}
+    """The values with those whose names look like secrets hidden, and the others as `redact_text` leaves them.
+
+    A hidden value keeps a few digits of its digest, so that runs with unlike values stay unlike.
+    """
+    return {name: _digest(text) if _is_secret(name) else redact_text(text) for name, text in values.items()}
+
+
+def redact_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line: those that follow or are given to a flag or key that looks like a secret hidden."""
+    hidden = []
+    for before, word in zip(("", *words), words, strict=False):
+        name, equals, _ = word.partition("=")
+        if before.startswith("-") and "=" not in before and _is_secret(before):
+            word = HIDDEN
+        elif equals and _is_secret(name):
+            word = f"{name}={HIDDEN}"
+        hidden.append(redact_text(word))
+    return hidden
 
 
 def redact_text(text: str) -> str:
     """Text without the passwords of URLs, access tokens of the hub, and values given to names that look secret."""
-    text = re.sub(r"(://)[^/@\s]+@", rf"\1{HIDDEN}@", text)
+    text = re.sub(r"(://)[^/\s]*@", rf"\1{HIDDEN}@", text)
+    text = re.sub(r"\b(Bearer|Basic)\s+\S+", rf"\1 {HIDDEN}", text)
     text = re.sub(r"\bhf_[A-Za-z0-9]{8,}", HIDDEN, text)
-    return re.sub(r"([\w.-]+)(=)(\S+)", _hide_value, text)
+    return re.sub(r"([\w.-]+)(=)([^\s&]+)", _hide_value, text)
+
+
+def _digest(text: str) -> str:
+    return text if text.startswith(HIDDEN) else f"{HIDDEN} sha256:{digest_bytes(text.encode())[:12]}"
 
 
 def _is_secret(name: str) -> bool:

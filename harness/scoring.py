@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.extraction import Row, Source, read_features, rows_of
 from harness.nouns import Case, Features, Generation, Metric, Result, Score, Suite
 from harness.statistics import aggregate, interval
-from harness.store import Store, Table
+from harness.store import Store, parquet
 
 SCORES = pa.schema(
     [
@@ -25,6 +25,7 @@ SCORES = pa.schema(
         ("case", pa.string()),
         ("turn", pa.int64()),
         ("sample", pa.int64()),
+        ("output", pa.int64()),
         ("value", pa.float64()),
     ]
 )
@@ -37,11 +38,12 @@ Answers = Mapping[tuple[str, int], Sequence[Generation]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One metric, scored: a score for each sample (none at level "set"), and its results."""
+    """One metric, scored: a score for each output (none at level "set"), its results, and how many outputs had none."""
 
     metric: str
     scores: tuple[Score, ...]
     results: tuple[Result, ...]
+    unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Group:
 
 def applies(metric: Metric, cases: Iterable[Case]) -> bool:
     """Whether any turn of these cases has all the parts that the metric needs."""
-    return any(_turns_for(metric, case) for case in cases)
+    return any(_outputs_for(metric, case) for case in cases)
 
 
 def rows_by_extractor(metrics: Iterable[Metric], cases: Sequence[Case], answers: Answers) -> dict[str, list[Row]]:
@@ -91,13 +93,16 @@ def score(
     scores = _scores(metric, features)
     clusters = {case.id: case.tags.get(suite.cluster, case.id) for case in planned}
     results = [_mean_result(suite, scores, clusters, group, metric.name, line, known) for group in groups]
-    return Scored(metric.name, scores, tuple(one for one in results if one))
+    unscored = len(features["output"].case) - len(scores)
+    return Scored(metric.name, scores, tuple(one for one in results if one), unscored)
 
 
 def signature(metric: Metric, suite: Suite, sources: Mapping[str, Source]) -> str:
     """One line that states the protocol of a number; numbers with unlike lines are never ranked together."""
     used = [sources[name] for name in sorted({need.extractor for need in metric.needs.values()})]
-    networks = "+".join(f"{one.name}:sha256={one.weights.digest[:12] or 'weightless'}" for one in used)
+    networks = "+".join(
+        f"{one.name}@{one.card.worker.version}:sha256={one.weights.digest[:12] or 'weightless'}" for one in used
+    )
     preprocessing = "+".join(dict.fromkeys(one.card.preprocessing for one in used))
     dtype = "+".join(dict.fromkeys(one.card.dtype for one in used))
     words = (metric.name, f"v{metric.version}", f"{suite.name}@{suite.version}", networks, preprocessing, dtype)
@@ -105,9 +110,9 @@ def signature(metric: Metric, suite: Suite, sources: Mapping[str, Source]) -> st
 
 
 def write_scores(store: Store, folder: str, scored: Scored) -> None:
-    """Replace a metric's scores in the folder of a run."""
-    table = Table(store, f"{folder}/scores/{scored.metric}", SCORES)
-    table.replace([dataclasses.asdict(one) for one in scored.scores])
+    """Write a metric's scores to the folder of a run, in place of earlier ones."""
+    rows = pa.Table.from_pylist([dataclasses.asdict(one) for one in scored.scores], SCORES)
+    store.write(f"{folder}/scores/{scored.metric}.parquet", parquet(rows))
 
 
 def _scores(metric: Metric, features: Mapping[str, Features]) -> tuple[Score, ...]:
@@ -119,7 +124,8 @@ def _scores(metric: Metric, features: Mapping[str, Features]) -> tuple[Score, ..
     if values.shape != output.case.shape:
         raise ValueError(f"metric {metric.name} gave shape {values.shape} for {len(output.case)} outputs")
     _check_range(metric, values)
-    rows = zip(output.case.tolist(), output.turn.tolist(), output.sample.tolist(), values.tolist(), strict=True)
+    columns = (output.case, output.turn, output.sample, output.output, values)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return tuple(Score(metric.name, *row) for row in rows if np.isfinite(row[-1]))
 
 
@@ -159,10 +165,14 @@ def _set_result(
 
 
 def _groups(metric: Metric, suite: Suite, cases: Sequence[Case], planned: Sequence[Case]) -> Iterator[Group]:
-    """The whole suite, then every value of every tag the suite groups by, in the order of the cases."""
+    """The whole suite, then every value of every tag the suite groups by, in the order of the cases.
+
+    Where the data folder lacks cases, nobody knows how many of them are of a group, so only clusters are shown: these
+    are there or not.
+    """
     absent = (suite.size - len(cases)) * suite.samples
     yield _group("", metric, suite, cases, planned, absent)
-    for tag in suite.groups:
+    for tag in suite.groups if not absent else {suite.cluster} & {*suite.groups}:
         for value in dict.fromkeys(case.tags[tag] for case in planned if tag in case.tags):
             members = [case for case in cases if case.tags.get(tag) == value]
             yield _group(f"{tag}={value}", metric, suite, members, planned, 0)
@@ -171,20 +181,20 @@ def _groups(metric: Metric, suite: Suite, cases: Sequence[Case], planned: Sequen
 def _group(
     name: str, metric: Metric, suite: Suite, members: Sequence[Case], planned: Sequence[Case], absent: int
 ) -> Group:
-    expected = sum(_turns_for(metric, case) for case in members) * suite.samples + absent
+    expected = sum(_outputs_for(metric, case) for case in members) * suite.samples + absent
     inside = {case.id for case in members}
     return Group(name, frozenset(case.id for case in planned if case.id in inside), expected)
 
 
-def _turns_for(metric: Metric, case: Case) -> int:
-    """How many turns of the case have all the parts that the metric needs."""
+def _outputs_for(metric: Metric, case: Case) -> int:
+    """How many outputs a sample has in the turns of the case that have all the parts which the metric needs."""
     wanted = {part for need in metric.needs.values() for part in need.of} - {"output", "input"}
-    return sum(all(turn.parts.get(part) for part in wanted) for turn in case.turns)
+    return sum(len(turn.wants) for turn in case.turns if all(turn.parts.get(part) for part in wanted))
 
 
 def _chosen(features: Features, cases: frozenset[str]) -> Features:
     inside = np.array([case in cases for case in features.case.tolist()], dtype=bool)
-    arrays = (features.values, features.case, features.turn, features.sample)
+    arrays = (features.values, features.case, features.turn, features.sample, features.output)
     return Features(*(array[inside] for array in arrays))
 
 

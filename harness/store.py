@@ -1,5 +1,6 @@
 """The store: a folder, or an fsspec URL, that all workers can reach.
 
+    store.id                                the store's mark, by which workers know that it is the same one
     inputs/<digest>.<suffix>                the media of suites, shared by every run
     features/<extractor>-<digest>/          features of those media, shared by every run
     runs/<run id>/run.json                  what the run is: identity, settings, provenance
@@ -20,8 +21,9 @@ import contextlib
 import fcntl
 import io
 import os
+import platform
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,9 +33,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import media
-from harness.errors import UsageError
+from harness.errors import UsageError, one_line
 from harness.identity import digest_bytes
 from harness.nouns import Media
+
+MARK = "store.id"
 
 
 class StoreError(UsageError):
@@ -113,6 +117,20 @@ class Store:
             self.write(name, data)
         return Media(modality, uri=name, digest=digest)
 
+    def mark(self) -> str:
+        """The store's own mark, made when it is first used."""
+        if not self.exists(MARK):
+            self.write(MARK, uuid.uuid4().hex.encode())
+        return self.read(MARK).decode()
+
+    def require(self, mark: str) -> None:
+        """Make sure that this machine sees the store that the driver sees, and not a folder of the same name."""
+        if not (self.exists(MARK) and self.read(MARK).decode() == mark):
+            raise StoreError(
+                f"{self.url}: node {platform.node()} does not see the driver's store there; "
+                "give a folder on a disk that all nodes share, or a URL such as s3://bucket/runs"
+            )
+
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
         """Hold a folder of a local store against other processes; StoreError when another holds it.
@@ -149,54 +167,62 @@ class Table:
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add rows as one new shard."""
         if rows:
-            self._write(f"{self.folder}/{uuid.uuid4().hex}.parquet", rows)
+            self._write(f"{self.folder}/{uuid.uuid4().hex}.parquet", pa.Table.from_pylist(list(rows), self.schema))
 
     def read(self) -> list[dict[str, Any]]:
         """All rows, shard by shard; StoreError names a damaged shard, which may be removed to redo its rows."""
-        rows: list[dict[str, Any]] = self._table().to_pylist()
+        rows: list[dict[str, Any]] = self._joined(map(self._read, self._shards())).to_pylist()
         return rows
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """One column of all rows, in the order of `read`."""
-        return self._table().column(name)
+        """One column of all rows, in the order of `read`; the other columns are not read."""
+        return self._joined(self._read(shard, [name]) for shard in self._shards()).column(name)
 
-    def replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Make `rows` the whole table, in one shard."""
-        old = self._shards()
-        self.append(rows)
-        for shard in old:
-            self.store.remove(shard)
+    def compact(self, tidy: Callable[[pa.Table], pa.Table] = lambda table: table) -> None:
+        """Make one shard of several; `tidy` may drop rows that others supersede.
 
-    def shards(self) -> int:
-        """How many shards the table has."""
-        return len(self._shards())
+        A reader in between, or after a crash, meets some rows twice, never one too few.
+        """
+        shards = self._shards()
+        if len(shards) > 1:
+            self._write(f"{self.folder}/{uuid.uuid4().hex}.parquet", tidy(self._joined(map(self._read, shards))))
+            for shard in shards:
+                self.store.remove(shard)
 
     def _shards(self) -> list[str]:
         return [name for name in self.store.names(self.folder) if name.endswith(".parquet")]
 
-    def _write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=self.schema), buffer)
-        self.store.write(name, buffer.getvalue())
+    def _write(self, name: str, rows: pa.Table) -> None:
+        self.store.write(name, parquet(rows))
 
-    def _table(self) -> pa.Table:
-        return pa.concat_tables([self.schema.empty_table(), *map(self._read, self._shards())])
+    def _joined(self, shards: Iterable[pa.Table]) -> pa.Table:
+        tables = list(shards)
+        return pa.concat_tables(tables) if tables else self.schema.empty_table()
 
-    def _read(self, name: str) -> pa.Table:
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         data = self.store.read(name)
         try:
-            return pq.read_table(io.BytesIO(data)).cast(self.schema)
-        except (pa.ArrowException, ValueError, OSError) as error:
+            table = pq.read_table(io.BytesIO(data), columns=columns)
+            return table.cast(pa.schema([self.schema.field(column) for column in table.column_names]))
+        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             raise StoreError(
-                f"{self.store.path(name)}: a damaged shard ({str(error).splitlines()[0]}); "
+                f"{self.store.path(name)}: a damaged shard ({one_line(error)}); "
                 "remove it and run the same line again: only its rows are redone"
             ) from error
+
+
+def parquet(rows: pa.Table) -> bytes:
+    """Rows as a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer)
+    return buffer.getvalue()
 
 
 def _write_aside(path: str, data: bytes) -> None:
     """Write beside `path`, flush to the disk, rename: readers see all of it or nothing."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = f"{path}.{uuid.uuid4().hex}.part"
+    # Readers of a folder of shards pass over names that begin with a dot.
+    aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}.part")
     try:
         with open(aside, "wb") as file:
             file.write(data)

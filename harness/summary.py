@@ -40,8 +40,9 @@ def write_summary(store: Store, folder: str, summary: Summary) -> None:
 
 
 def read_summary(store: Store, folder: str) -> Summary:
-    """Read `summary.json`; StoreError when the run has none yet."""
-    return summary_from_json(store.read(f"{folder}/summary.json").decode())
+    """Read `summary.json`, of a store that may have moved; StoreError when the run has none yet."""
+    summary = summary_from_json(store.read(f"{folder}/summary.json").decode())
+    return dataclasses.replace(summary, store=store.url)
 
 
 def summary_to_json(summary: Summary) -> str:

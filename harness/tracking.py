@@ -1,10 +1,11 @@
 """MLflow, a view of what the store holds: the one file that imports it, and only inside functions (it costs seconds).
 
-One run of ours is one MLflow run of the experiment "anybench", found again by its tag `anybench.run` and updated in
-place. Its metrics are `<metric>` for the whole suite and `<metric>/group/<group>` for a group, each beside its `/low`,
-`/high`, `/scored` and `/expected`; characters other than [A-Za-z0-9 _-] stand in those names as `:hexadecimal:`, so
-that unlike names stay unlike. `results.json` is the whole Summary, and the leaderboard is read from it alone. Limits of
-MLflow 3.17 (mlflow/utils/validation.py): 100 params or tags and 1,000 metrics a call, 250 characters a key.
+One run of ours is one MLflow run of the experiment "anybench", found again by its tags `anybench.run` and
+`anybench.store` (others may have the same run in a store of their own) and updated in place. Its metrics are `<metric>`
+for the whole suite and `<metric>/group/<group>` for a group, each beside `/low`, `/high`, `/scored` and `/expected`;
+characters other than [A-Za-z0-9 _-] stand in those names as `:hexadecimal:`, so that unlike names stay unlike.
+`results.json` is the whole Summary, and the leaderboard is read from it alone. Limits of MLflow 3.17
+(mlflow/utils/validation.py): 100 params or tags and 1,000 metrics a call, 250 characters a key.
 """
 
 from __future__ import annotations
@@ -102,15 +103,13 @@ def _mlflow(uri: str, mend: str) -> Iterator[MlflowClient]:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         with _alone(uri), warnings.catch_warnings():
             # MLflow's own use of SQLAlchemy, which no caller can mend.
             warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
             yield MlflowClient(tracking_uri=uri)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except Exception as error:  # a view of the store must never cost the run its end, whatever its libraries raise
         raise TrackingError(f"MLflow at {redact_text(uri)}: {_reason(error)}; {mend}") from error
 
 
@@ -140,8 +139,10 @@ def _find_or_create(client: MlflowClient, uri: str, summary: Summary) -> Entry:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     identifier = experiment.experiment_id if experiment else _create_experiment(client, uri)
     for entry in _search(client, identifier, f"tags.`anybench.run` = '{summary.run_id}'"):
-        return entry
-    return client.create_run(identifier, tags={"anybench.run": summary.run_id}, run_name=summary.run_id)
+        if entry.data.tags.get("anybench.store") == summary.store:
+            return entry
+    tags = {"anybench.run": summary.run_id, "anybench.store": summary.store}
+    return client.create_run(identifier, tags=tags, run_name=summary.run_id)
 
 
 def _create_experiment(client: MlflowClient, uri: str) -> str:

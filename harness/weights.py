@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import AbsentError, UsageError
-from harness.identity import digest_file, digest_tree
+from harness.errors import AbsentError, UsageError, one_line
+from harness.identity import digest_file
 from harness.nouns import ExtractorCard
 
 # Other frameworks' copies of the same weights, and half-precision variants, are not downloaded.
 NOT_DOWNLOADED = ("*.msgpack", "*.h5", "*.ot", "*.ckpt", "*.onnx", "*.onnx_data", "*.tflite", "*.fp16.*", "openvino*")
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
+HUB_SECONDS = 10.0
+
+# In the order in which a folder is searched; a path with one of these endings is no hub id.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,12 @@ def checkpoint_path(source: str, offline: bool = False) -> str:
     path = Path(source).expanduser()
     if path.exists():
         return str(path.resolve())
-    if not HUB_ID.fullmatch(source) or source.startswith(("./", "../")):
+    if not HUB_ID.fullmatch(source) or source.startswith(("./", "../")) or source.endswith(WEIGHT_SUFFIXES):
         raise UsageError(f"checkpoint {source}: no such file or folder, nor a hub id (org/name or org/name@revision)")
     return _from_hub(source, offline)
 
 
-def agreed_path(source: str, digest: str) -> str:
+def agreed_path(source: str, digest: str, digest_of: Callable[[Path], str], offline: bool) -> str:
     """The path of a checkpoint on this machine, which must hold the bytes that the driver saw; "" stays "".
 
     Raises UsageError that names this machine when its copy is another one, or when it has none.
@@ -51,10 +57,10 @@ def agreed_path(source: str, digest: str) -> str:
     if not source:
         return ""
     try:
-        path = checkpoint_path(source)
+        path = checkpoint_path(source, offline)
     except UsageError as error:
         raise UsageError(f"{error} (on node {platform.node()})") from error
-    if digest_tree(Path(path)) != digest:
+    if digest_of(Path(path)) != digest:
         raise UsageError(f"checkpoint {source} on node {platform.node()} is not the one the driver has; copy it anew")
     return path
 
@@ -74,33 +80,64 @@ def extractor_weights(name: str, card: ExtractorCard, given: str = "", offline: 
         path = checkpoint_path(given or card.hub, offline)
     except AbsentError as error:
         raise AbsentError(f"weights of {name}: {error}; or pass --weights {name}=PATH") from error
-    digests = {digest_file(file) for file in _weight_files(Path(path))}
+    digest = weights_digest(Path(path))
     source = path if given and Path(given).expanduser().exists() else given or card.hub
-    return Weights(source, digest_tree(Path(path)), known=bool(digests) and digests <= set(card.digests))
+    return Weights(source, digest, known=digest in card.digests)
 
 
-def _weight_files(path: Path) -> list[Path]:
+def weights_file(path: Path) -> Path:
+    """The file that holds the tensors of an extractor's checkpoint: itself, or the one of a folder that is read."""
     if path.is_file():
-        return [path]
-    return [file for file in sorted(path.iterdir()) if file.suffix in (".safetensors", ".bin", ".pt", ".pth")]
+        return path
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise UsageError(f"weights {path}: the folder has neither {' nor '.join(WEIGHT_FILES)}")
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of the file that holds the tensors, as `sha256sum` prints it, however the checkpoint is packed.
+
+    What else a folder holds does not count: the architecture is the extractor's own, and a config must agree with it.
+    """
+    return digest_file(weights_file(path))
 
 
 def _from_hub(source: str, offline: bool) -> str:
-    """A snapshot of a hub repository: the one in the hub's cache, else downloaded."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """A snapshot of a hub repository at the newest commit of the revision; the cached one where the hub is not reached.
+
+    The hub is asked once and briefly first: its own download tries for 23 seconds to reach a host that is not there.
+    """
+    from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
+    commit = None if offline else _newest_commit(name, revision or None)
     try:
-        return str(snapshot_download(name, revision=revision or None, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        if offline or constants.HF_HUB_OFFLINE:
-            raise AbsentError(f"{source} is not in the hub cache {_hub_cache()}, and this run is offline") from error
+        return str(
+            snapshot_download(
+                name,
+                revision=commit or revision or None,
+                local_files_only=commit is None,
+                ignore_patterns=list(NOT_DOWNLOADED),
+            )
+        )
+    except OSError as error:
+        why = "and this run is offline" if offline else f"and cannot be downloaded ({one_line(error)[:100]})"
+        raise AbsentError(f"{source} is not in the hub cache {_hub_cache()}, {why}") from error
+
+
+def _newest_commit(name: str, revision: str | None) -> str | None:
+    """The commit that a revision means today, or None where the hub is not reached."""
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
-        return str(snapshot_download(name, revision=revision or None, ignore_patterns=list(NOT_DOWNLOADED)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AbsentError(f"{source} is not in the hub cache and cannot be downloaded ({reason})") from error
+        return HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS).sha
+    except HfHubHTTPError as error:
+        raise AbsentError(f"{name}: the hub says: {one_line(error)}") from error
+    except (httpx2.HTTPError, OSError):
+        return None
 
 
 def _hub_cache() -> str:

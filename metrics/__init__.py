@@ -35,13 +35,13 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
     # The digest of neither the hub's file nor the official dino_deitsmall16_pretrain.pth is known here, so that DINO's
     # numbers are marked until they have been checked against the published real-image row and the digest is added.
     "dino-vits16": ExtractorCard(
-        Worker("metrics.extractors.dino:DINO", batch=32, checkpoint="required"),
+        Worker("metrics.extractors.dino:DINO", batch=32),
         preprocessing="256bicubic-crop224",
         hub="facebook/dino-vits16@abe3b354cb6a9b6f146096b14a4a9d7eecbcb4bd",
     ),
     # Digests: the official ViT-B-32.pt (it is in the file's own URL), and the hub's pytorch_model.bin.
     "clip-vit-b32": ExtractorCard(
-        Worker("metrics.extractors.clip:CLIP", batch=32, checkpoint="required"),
+        Worker("metrics.extractors.clip:CLIP", batch=32),
         preprocessing="224bicubic-crop224-text77",
         hub="openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         digests=(
@@ -55,11 +55,11 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         weightless=True,
     ),
     "dino-tiny": ExtractorCard(
-        Worker("metrics.extractors.dino:DINOTiny", gpus=0.0, batch=32, checkpoint="required"),
+        Worker("metrics.extractors.dino:DINOTiny", gpus=0.0, batch=32),
         preprocessing="256bicubic-crop224",
     ),
     "clip-tiny": ExtractorCard(
-        Worker("metrics.extractors.clip:CLIPTiny", gpus=0.0, batch=32, checkpoint="required"),
+        Worker("metrics.extractors.clip:CLIPTiny", gpus=0.0, batch=32),
         preprocessing="224bicubic-crop224-text77",
     ),
 }

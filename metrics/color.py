@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.nouns import Features, Metric, Need
+from metrics.turns import rows_by_turn, turns_of
 
 
 def mean_intersection(output: Features, reference: Features) -> NDArray[np.float64]:
     """Mean histogram intersection of each output with its own references: (rows of output,) in [0, 1], or NaN."""
     outputs, references = _shares(output.values), _shares(reference.values)
-    values = np.full(len(outputs), np.nan)
-    for row, histogram in enumerate(outputs):
-        own = (reference.case == output.case[row]) & (reference.turn == output.turn[row])
-        if own.any():
-            values[row] = np.minimum(histogram, references[own]).sum(axis=1).mean()
+    own, values = rows_by_turn(reference), np.full(len(outputs), np.nan)
+    for row, turn in enumerate(turns_of(output)):
+        if turn in own:
+            values[row] = np.minimum(outputs[row], references[own[turn]]).sum(axis=1).mean()
     return values
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.nouns import Features, Metric, Need
+from metrics.turns import rows_by_turn, turns_of
 
 COSINE_RANGE = (-1.0, 1.0)
 
@@ -36,10 +37,13 @@ def mean_cosine(output: Features, reference: Features) -> NDArray[np.float64]:
 
     The mean of cosines is the dot product with the mean of the unit references, so a case costs one product.
     """
-    center = _by_turn(reference, unit(reference.values))
+    references, own = unit(reference.values), rows_by_turn(reference)
     outputs = unit(output.values)
-    nothing = np.full(outputs.shape[1], np.nan)
-    centers = np.array([center.get(key, (nothing, 0))[0] for key in _keys(output)]).reshape(outputs.shape)
+    centers = np.full(outputs.shape, np.nan)
+    center = {turn: references[rows].mean(axis=0) for turn, rows in own.items()}
+    for row, turn in enumerate(turns_of(output)):
+        if turn in center:
+            centers[row] = center[turn]
     return np.asarray(np.einsum("rd,rd->r", outputs, centers))
 
 
@@ -53,8 +57,8 @@ def pair_mean_cosine(output: Features, reference: Features) -> float:
 
     NaN where there is no pair, or where a pair has no cosine.
     """
-    center = _by_turn(reference, unit(reference.values))
-    pairs = np.array([center[key][1] if key in center else 0 for key in _keys(output)])
+    own = rows_by_turn(reference)
+    pairs = np.array([len(own.get(turn, ())) for turn in turns_of(output)])
     if not pairs.any():
         return float("nan")
     return float(mean_cosine(output, reference)[pairs > 0] @ pairs[pairs > 0] / pairs.sum())
@@ -65,18 +69,6 @@ def unit(values: NDArray[np.floating]) -> NDArray[np.float64]:
     rows = np.asarray(values, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, np.nan)
-
-
-def _keys(features: Features) -> list[tuple[str, int]]:
-    return list(zip(features.case.tolist(), features.turn.tolist(), strict=True))
-
-
-def _by_turn(features: Features, rows: NDArray[np.float64]) -> dict[tuple[str, int], tuple[NDArray[np.float64], int]]:
-    """The mean row of each (case, turn), and of how many."""
-    own: dict[tuple[str, int], list[int]] = {}
-    for index, key in enumerate(_keys(features)):
-        own.setdefault(key, []).append(index)
-    return {key: (rows[indices].mean(axis=0), len(indices)) for key, indices in own.items()}
 
 
 def _image_metric(name: str, extractor: str, part: str = "reference") -> Metric:

@@ -2,7 +2,7 @@
 
 A figure is the metric over the whole suite, its 95 % interval in brackets, and how many samples were scored of how many
 the complete suite has. Runs stand in one block, and are ranked, only where they answered the same question (suite,
-version, data, number of samples asked for) and every metric that two of them share has the same signature. Published
+version, data, cases and samples asked for) and every metric that two of them share has the same signature. Published
 rows carry no signature, so they are shown and never ranked (protocols: CoDi-2, arXiv 2311.18775, names its metrics
 and states neither backbone, reference policy nor sample count).
 """
@@ -13,11 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Literal
 
-from harness.nouns import Result, Suite, Summary
+from harness.nouns import Result, Selection, Suite, Summary
 from reports.published import PublishedColumn, PublishedRow, PublishedTable, published
-from reports.render import FORMATS, Cell, Column, Row, Table, render
-
-__all__ = ["FORMATS", "Cell", "Column", "Row", "Table", "leaderboard", "paper_table", "render"]
+from reports.render import Cell, Column, Row, Table
 
 # An oracle run this near to the published real-image row uses the same backbone, preprocessing and pairs: the readings
 # of that row differ among each other by 0.04 and more.
@@ -116,8 +114,8 @@ def _comparable(one: Summary, other: Summary) -> bool:
     return same and _question(one) == _question(other)
 
 
-def _question(summary: Summary) -> tuple[str, int, str, int]:
-    return summary.run.suite, summary.run.version, summary.run.data, summary.planned
+def _question(summary: Summary) -> tuple[str, int, str, Selection]:
+    return summary.run.suite, summary.run.version, summary.run.data, summary.selection
 
 
 def _ranked(block: list[Summary], metric: str, better: Mapping[str, str]) -> list[Summary]:

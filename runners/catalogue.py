@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from benchmarks import SUITES
 from harness.errors import AbsentError
 from harness.names import find, load
-from harness.provenance import PACKAGES
+from harness.provenance import PACKAGES, version_of
 from harness.store import Store
 from harness.summary import read_summaries
 from harness.tracking import tracking_uri
@@ -139,7 +138,7 @@ def _machine(store: str) -> Lines:
 
 
 def _packages() -> Lines:
-    return [(name, importlib.metadata.version(name)) for name in (*PACKAGES, "mlflow")]
+    return [(name, version_of(name)) for name in (*PACKAGES, "mlflow")]
 
 
 def _weights() -> Lines:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.extraction import Row, Source, extract
-from harness.generation import GenerationTask, generate, outstanding, plan, read_generations
+from harness.extraction import Missing, Row, Source, extract
+from harness.generation import GenerationTask, compact_generations, generate, outstanding, plan, read_generations
 from harness.identity import run_id
 from harness.inputs import put, read_cases, write_cases
-from harness.names import find
 from harness.nouns import Generation, Metric, Result, Selection, Summary
-from harness.pool import Batch, LocalPool, Pool
+from harness.pool import Batch, LocalPool, Pool, PoolError
 from harness.progress import Progress
 from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
 from harness.store import Store, StoreError
@@ -35,7 +35,16 @@ from runners.preparation import (
     users_of,
     warn,
 )
-from systems import SYSTEMS
+
+Sample = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What scoring came to: the results, and a line for each thing that could not be scored."""
+
+    results: tuple[Result, ...]
+    absent: tuple[str, ...]
 
 
 def evaluate(prepared: Prepared, pool: Pool) -> Summary:
@@ -55,7 +64,6 @@ def rescore(request: Request, folder: str, pool: Pool) -> Summary:
     The cases are those that the run's last command selected.
     """
     store, beginning = request.store, read_beginning(request.store, folder)
-    find(beginning.run.system, SYSTEMS, "system")
     suite = suite_for(beginning.run.suite, beginning.run.system)
     if suite.version != beginning.run.version:
         raise UsageError(
@@ -69,13 +77,13 @@ def rescore(request: Request, folder: str, pool: Pool) -> Summary:
         last = _last_summary(store, folder)
         selection = last.selection if last else Selection(suite.samples)
         planned = select(selection, cases)
-        scoring = Scoring(store, folder, suite, cases, planned, selection, metrics, sources, absent)
+        scoring = Scoring(store, folder, suite, cases, planned, selection, metrics, sources, absent, request.offline)
         return _finish(scoring, beginning, pool)
 
 
 def describe(prepared: Prepared) -> str:
     """What `evaluate` would do, for `--dry-run`."""
-    scoring, batches = prepared.scoring, _unanswered(prepared)
+    scoring, batches = prepared.scoring, _unanswered(prepared, _done(prepared))
     lines = [
         f"run        {run_id(prepared.beginning.run)}",
         f"store      {scoring.store.path(scoring.folder)}",
@@ -86,15 +94,18 @@ def describe(prepared: Prepared) -> str:
     return "\n".join(lines + [f"absent     {line}" for line in (*prepared.beginning.absent, *scoring.absent)])
 
 
-def score_all(scoring: Scoring, answers: Answers, pool: Pool) -> tuple[tuple[Result, ...], tuple[str, ...]]:
-    """Results of the metrics that could be scored, and a line for each thing that could not."""
+def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True) -> Outcomes:
+    """Extract and score; scores are written to the store where they are to be kept."""
     sources, absent = dict(scoring.sources), list(scoring.absent)
-    metrics = _applicable(scoring)
+    metrics = [metric for metric in scoring.metrics if applies(metric, scoring.planned)]
+    for metric in scoring.metrics:
+        if metric not in metrics:
+            absent.append(f"not scored: {metric.name}: no case has the parts it looks at")
     for name, rows in rows_by_extractor(metrics, scoring.planned, answers).items():
         if name in sources:
             try:
                 absent += _extract(sources[name], rows, scoring, pool)
-            except StoreError:
+            except (StoreError, PoolError):
                 raise
             except UsageError as error:
                 del sources[name]
@@ -102,14 +113,15 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool) -> tuple[tuple[Res
     results: list[Result] = []
     for metric in metrics:
         if all(need.extractor in sources for need in metric.needs.values()):
-            scored, lines = _score_one(metric, scoring, answers, sources)
+            scored, lines = _score_one(metric, scoring, answers, sources, keep)
             results += scored
             absent += lines
-    return tuple(results), tuple(absent)
+    return Outcomes(tuple(results), tuple(absent))
 
 
 def _answer(prepared: Prepared, pool: Pool) -> None:
-    scoring, batches = prepared.scoring, _unanswered(prepared)
+    scoring, done = prepared.scoring, _done(prepared)
+    batches = _unanswered(prepared, done)
     answered = {item.case.id: item.case for batch in batches for item in batch.items}
     put(scoring.store, prepared.inputs, {case.id: case for case in scoring.planned} | answered)
     task = GenerationTask(
@@ -118,39 +130,50 @@ def _answer(prepared: Prepared, pool: Pool) -> None:
         digest=prepared.beginning.run.weights,
         settings=prepared.request.settings,
         store=scoring.store,
+        mark=scoring.store.mark(),
         media_folder=f"{scoring.folder}/media",
+        offline=prepared.request.offline,
     )
     where = LocalPool() if prepared.worker.in_driver else pool
-    with Progress(scoring.store, scoring.folder).stage("generate", sum(len(one.items) for one in batches)) as report:
-        generate(task, batches, _done(prepared), where, scoring.generations, report)
-    if scoring.generations.shards() > 1:
-        scoring.generations.replace(scoring.generations.read())
+    new = {(item.case.id, item.sample) for batch in batches for item in batch.items} - done
+    with Progress(scoring.store, scoring.folder).stage("generate", len(new)) as report:
+        generate(task, batches, done, where, scoring.generations, report)
+    compact_generations(scoring.generations)
 
 
 def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
-    """Extract, score, summarise; what other metrics gave for the very same answers is kept."""
+    """Extract, score, summarise; what other metrics gave for the very same answers is kept.
+
+    A smaller selection than the run's last one is answered, and leaves the larger one's summary and scores alone.
+    """
     generations = _selected(read_generations(scoring.generations), scoring)
-    results, absent = score_all(scoring, _by_turn(generations), pool)
-    if len(scoring.planned) == len(scoring.cases):
-        absent = (*beginning.absent, *absent)
+    last = _last_summary(scoring.store, scoring.folder)
+    planned = len(scoring.planned) * scoring.selection.samples
+    keep = last is None or planned >= last.planned
+    outcomes = score_all(scoring, _by_turn(generations), pool, keep)
+    whole = len(scoring.planned) == len(scoring.cases)
     summary = summarise(
         store=scoring.store,
         beginning=beginning,
         selection=scoring.selection,
         expected=scoring.suite.size * scoring.suite.samples,
-        planned=len(scoring.planned) * scoring.selection.samples,
+        planned=planned,
         generations=generations,
-        results=results,
-        absent=absent,
+        results=outcomes.results,
+        absent=(*beginning.absent, *outcomes.absent) if whole else outcomes.absent,
         table=scoring.suite.table,
     )
-    summary = _with_kept_results(summary, _last_summary(scoring.store, scoring.folder))
-    write_summary(scoring.store, scoring.folder, summary)
+    if keep:
+        summary = _with_kept_results(summary, last, {metric.name for metric in scoring.metrics})
+        write_summary(scoring.store, scoring.folder, summary)
+    else:
+        warn(f"the store and MLflow keep this run's larger selection, of {last.planned if last else 0} samples")
+    Progress(scoring.store, scoring.folder).finish("complete" if summary.complete else "ended")
     return summary
 
 
 def _score_one(
-    metric: Metric, scoring: Scoring, answers: Answers, sources: Mapping[str, Source]
+    metric: Metric, scoring: Scoring, answers: Answers, sources: Mapping[str, Source], keep: bool
 ) -> tuple[Sequence[Result], Sequence[str]]:
     try:
         scored = score(metric, scoring.suite, scoring.cases, scoring.planned, answers, sources)
@@ -158,35 +181,40 @@ def _score_one(
         raise
     except UsageError as error:
         return [], [str(error)]
-    write_scores(scoring.store, scoring.folder, scored)
-    return scored.results, [] if scored.results else [f"not scored: {metric.name}: nothing was there to be scored"]
-
-
-def _applicable(scoring: Scoring) -> list[Metric]:
-    """The metrics whose parts some case has; the others are named, and missed by nobody."""
-    applicable = [metric for metric in scoring.metrics if applies(metric, scoring.planned)]
-    for metric in scoring.metrics:
-        if metric not in applicable:
-            warn(f"{metric.name} does not apply here: no case has the parts it looks at")
-    return applicable
+    if keep:
+        write_scores(scoring.store, scoring.folder, scored)
+    if not scored.results:
+        return [], [f"not scored: {metric.name}: nothing was there to be scored"]
+    return scored.results, [f"not scored: {metric.name} of {scored.unscored} outputs"] if scored.unscored else []
 
 
 def _extract(source: Source, rows: Sequence[Row], scoring: Scoring, pool: Pool) -> list[str]:
     """Extract what is missing; a line when some media gave no feature."""
-    with Progress(scoring.store, scoring.folder).stage(source.name, source.lacks(rows)) as report:
-        errors = extract(source, rows, scoring.store, pool, report)
+    missing = Missing.of(source, rows)
+    with Progress(scoring.store, scoring.folder).stage(source.name, len(missing)) as report:
+        errors = extract(source, missing, scoring.store, pool, scoring.offline, report)
     if not errors:
         return []
     return [f"features of {source.name}: {len(errors)} could not be made; the first: {next(iter(errors.values()))}"]
 
 
-def _unanswered(prepared: Prepared) -> list[Batch]:
+def _unanswered(prepared: Prepared, done: Collection[Sample]) -> list[Batch]:
+    """Whole batches that lack an answer; and, one by one, the failed samples that are to be tried again."""
     request, scoring = prepared.request, prepared.scoring
-    batches = plan(scoring.cases, scoring.selection.samples, request.seed, request.batch_size or prepared.worker.batch)
-    return outstanding(batches, {case.id for case in scoring.planned}, _done(prepared))
+    planned = {case.id for case in scoring.planned}
+    size = request.batch_size or prepared.worker.batch
+    batches = plan(scoring.cases, scoring.selection.samples, request.seed, size)
+    failed = {(one.case, one.sample) for one in read_generations(scoring.generations) if one.error}
+    again = [
+        Batch(batch.index, (item,))
+        for batch in batches
+        for item in batch.items
+        if request.retry_failed and item.case.id in planned and (item.case.id, item.sample) in failed
+    ]
+    return outstanding(batches, planned, {*done, *failed}) + again
 
 
-def _done(prepared: Prepared) -> Collection[tuple[str, int]]:
+def _done(prepared: Prepared) -> set[Sample]:
     """The samples that count as answered: failed ones too, unless they are to be tried again."""
     retry = prepared.request.retry_failed
     generations = read_generations(prepared.scoring.generations)
@@ -209,10 +237,9 @@ def _last_summary(store: Store, folder: str) -> Summary | None:
     return read_summary(store, folder) if store.exists(f"{folder}/summary.json") else None
 
 
-def _with_kept_results(summary: Summary, last: Summary | None) -> Summary:
+def _with_kept_results(summary: Summary, last: Summary | None, asked: Collection[str]) -> Summary:
     """The results of metrics that were scored before and not now, where they are about the very same answers."""
     if last is None or (last.selection, last.generated) != (summary.selection, summary.generated):
         return summary
-    fresh = {one.metric for one in summary.results}
-    kept = tuple(one for one in last.results if one.metric not in fresh)
+    kept = tuple(one for one in last.results if one.metric not in asked)
     return dataclasses.replace(summary, results=kept + summary.results)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from harness import media
-from harness.errors import UsageError
+from harness.errors import UsageError, one_line
 from harness.inputs import by_digest, put
 from harness.names import find, load
 from harness.nouns import Case, Generation, Listing, Media, Metric, Selection, Suite, Turn
@@ -30,7 +30,11 @@ def metric(asked: argparse.Namespace) -> int:
     """`anybench metric`: a case for each output file, with all the references (or the one of its name)."""
     measured: Metric = load(find(asked.metric, METRICS, "metric"))
     outputs = _files(asked.output)
-    cases = tuple(_case(output, asked, _prompts(asked.text, outputs)) for output in outputs)
+    references = _files(asked.reference) if asked.reference else []
+    cases = tuple(
+        _case(output, _own(output, references, asked), prompt)
+        for output, prompt in zip(outputs, _prompts(asked.text, outputs), strict=True)
+    )
     pool = options.pool_for(asked)
     try:
         with tempfile.TemporaryDirectory(prefix="anybench-") as scratch:
@@ -89,17 +93,18 @@ def _measure(
     sources, absent = sources_for((measured,), request, "scratch")
     suite = _suite_of(cases, asked.pair)
     scoring = Scoring(store, "scratch", suite, inputs.cases, inputs.cases, Selection(1), (measured,), sources, absent)
-    results, absent = score_all(scoring, answers, pool)
-    for line in absent:
+    outcomes = score_all(scoring, answers, pool)
+    for line in outcomes.absent:
         warn(line)
-    for result in results:
+    for result in outcomes.results:
         bounds = "" if result.low is None else f" [{result.low:.4f}, {result.high:.4f}]"
         mark = "" if result.known_weights else " (weights of unknown digest)"
         print(f"{result.metric} {result.value:.4f}{bounds}, {result.scored} of {result.expected} scored{mark}")
         print(result.signature)
-        if asked.json:
-            print(json.dumps(dataclasses.asdict(result)))
-    return 0 if results and not absent else ABSENT
+    if asked.json:
+        scores = [dataclasses.asdict(one) for one in outcomes.results]
+        print(json.dumps({"metric": measured.name, "complete": not outcomes.absent, "scores": scores}))
+    return ABSENT if outcomes.absent else 0
 
 
 def _suite_of(cases: tuple[Case, ...], pairing: str) -> Suite:
@@ -108,31 +113,35 @@ def _suite_of(cases: tuple[Case, ...], pairing: str) -> Suite:
     return Suite("folders", 1, lambda data: Listing(cases), len(cases), 1, (), policy, cluster="", aggregate="micro")
 
 
-def _case(output: Media, asked: argparse.Namespace, prompts: dict[str, str]) -> Case:
-    name = Path(output.uri).name
-    parts: dict[str, tuple[Media, ...]] = {}
-    if asked.reference:
-        references = _files(asked.reference)
-        if asked.pair == "name":
-            references = [one for one in references if Path(one.uri).stem == Path(name).stem]
-            if not references:
-                raise UsageError(f"{asked.reference}: no reference is called {Path(name).stem}, as {output.uri} is")
-        parts["reference"] = tuple(references)
-    if prompts:
-        parts["prompt"] = (Media("text", text=prompts[output.uri]),)
-    return Case(name, (Turn((), (output.modality,), parts),))
+def _case(output: Media, references: list[Media], prompt: str) -> Case:
+    parts: dict[str, tuple[Media, ...]] = {"reference": tuple(references)} if references else {}
+    if prompt:
+        parts["prompt"] = (Media("text", text=prompt),)
+    return Case(Path(output.uri).name, (Turn((), (output.modality,), parts),))
 
 
-def _prompts(file: str, outputs: list[Media]) -> dict[str, str]:
+def _own(output: Media, references: list[Media], asked: argparse.Namespace) -> list[Media]:
+    """All references, or with `--pair name` those that are called as the output is."""
+    if asked.pair == "all" or not references:
+        return references
+    name = Path(output.uri).stem
+    own = [one for one in references if Path(one.uri).stem == name]
+    if not own:
+        raise UsageError(f"{asked.reference}: no reference is called {name}, as {output.uri} is")
+    return own
+
+
+def _prompts(file: str, outputs: list[Media]) -> list[str]:
+    """A prompt for each output, in order; empty ones where there is no file."""
     if not file:
-        return {}
+        return [""] * len(outputs)
     try:
         lines = Path(file).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--text {file}: cannot be read: {error}") from error
+        raise UsageError(f"--text {file}: cannot be read: {one_line(error)}") from error
     if len(lines) != len(outputs):
         raise UsageError(f"--text {file}: {len(lines)} lines for {len(outputs)} outputs; one a line is expected")
-    return {output.uri: line for output, line in zip(outputs, lines, strict=True)}
+    return lines
 
 
 def _files(folder: str) -> list[Media]:

@@ -124,11 +124,11 @@ def set_defaults_from_elsewhere(parser: argparse.ArgumentParser, arguments: list
     flags = {
         action.option_strings[-1].removeprefix("--"): action for action in parser._actions if action.option_strings
     }
-    config = _config(arguments)
+    config = {name.replace("_", "-"): value for name, value in _config(arguments).items()}
     for name in config:
-        if name.replace("_", "-") not in flags:
+        if name not in flags and "--config" in arguments:  # one from the environment may speak to other commands
             raise UsageError(f"--config: {name!r} is no flag of this command; there are: {', '.join(sorted(flags))}")
-    values: dict[str, Any] = {name.replace("_", "-"): value for name, value in config.items()}
+    values: dict[str, Any] = {name: value for name, value in config.items() if name in flags}
     for name in flags:
         text = os.environ.get(f"ANYBENCH_{name.upper().replace('-', '_')}")
         if text is not None:

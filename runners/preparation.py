@@ -65,6 +65,7 @@ class Scoring:
     metrics: tuple[Metric, ...]
     sources: Mapping[str, Source]
     absent: tuple[str, ...]
+    offline: bool = False
 
     @property
     def generations(self) -> Table:
@@ -89,8 +90,6 @@ def prepare(request: Request) -> Prepared:
     worker = find(request.system, SYSTEMS, "system")
     suite = suite_for(request.suite, request.system)
     metrics = load_metrics(request.metrics or suite.metrics)
-    for name in request.weights:
-        find(name, EXTRACTORS, "extractor")
     checkpoint, digest = _checkpoint(request, worker)
     listing = _read(suite, request.data)
     inputs = by_digest(listing.cases)
@@ -112,7 +111,9 @@ def prepare(request: Request) -> Prepared:
     beginning = Beginning(run, checkpoint, listing.absent, started, provenance(request.command))
     folder = f"runs/{run_id(run)}"
     sources, absent = sources_for(metrics, request, folder)
-    scoring = Scoring(request.store, folder, suite, inputs.cases, planned, selection, metrics, sources, absent)
+    scoring = Scoring(
+        request.store, folder, suite, inputs.cases, planned, selection, metrics, sources, absent, request.offline
+    )
     return Prepared(request, worker, checkpoint, inputs, beginning, scoring)
 
 
@@ -131,6 +132,8 @@ def sources_for(
     metrics: Sequence[Metric], request: Request, folder: str
 ) -> tuple[Mapping[str, Source], tuple[str, ...]]:
     """The extractors that the metrics need, each with its weights; and a line for each whose weights are absent."""
+    for name in request.weights:
+        find(name, EXTRACTORS, "extractor")
     sources, absent = {}, []
     for name in dict.fromkeys(need.extractor for metric in metrics for need in metric.needs.values()):
         card = EXTRACTORS[name]

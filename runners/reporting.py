@@ -40,6 +40,8 @@ def table(asked: argparse.Namespace) -> int:
 def show_leaderboard(asked: argparse.Namespace) -> int:
     """`anybench leaderboard`: read back from MLflow."""
     store = options.store_at(asked.store)
+    if asked.suite:
+        find(asked.suite, SUITES, "suite")
     summaries = read_leaderboard(asked.suite, store.url)
     if not summaries:
         where = tracking_uri(store.url)

@@ -107,16 +107,11 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: t
     finally:
         pool.close()
     print(render(results_table(summary, better()), "terminal"))
-    folder = Store.at(summary.store).path(f"runs/{summary.run_id}")
-    for name, text in _tables(summary).items():
-        Store.at(summary.store).write(f"{folder}/{name}", text.encode())
+    store = Store.at(summary.store)
+    folder = store.path(f"runs/{summary.run_id}")
     print(f"outputs  {folder}")
-    print(f"table    {folder}/table.md")
-    try:
-        _send(summary)
-        print(f"MLflow   {tracking_uri(summary.store)}")
-    except TrackingError as error:
-        warn(str(error))
+    if read_summary(store, folder) == summary:
+        _publish(summary, store, folder)
     for line in summary.absent:
         if line not in known:
             warn(line)
@@ -127,6 +122,18 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: t
     if asked.json:
         print(json_line(summary))
     return ABSENT if summary.failed or summary.absent or summary.generated < summary.planned else 0
+
+
+def _publish(summary: Summary, store: Store, folder: str) -> None:
+    """Leave the tables in the run's folder, and send the run to MLflow."""
+    for name, text in _tables(summary).items():
+        store.write(f"{folder}/{name}", text.encode())
+    print(f"table    {folder}/table.md")
+    try:
+        _send(summary)
+        print(f"MLflow   {tracking_uri(summary.store)}")
+    except TrackingError as error:
+        warn(str(error))
 
 
 def _send(summary: Summary) -> str:

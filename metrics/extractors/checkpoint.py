@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.errors import AbsentError, UsageError
+from harness.weights import weights_file
 
 State = Mapping[str, torch.Tensor]
 
@@ -74,10 +75,7 @@ def read_checkpoint(weights: Path, config: Mapping[str, Any]) -> State:
     if not weights.is_dir():
         return _read_file(weights)
     _check_config(weights / "config.json", config)
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (weights / name).is_file():
-            return _read_file(weights / name)
-    raise UsageError(f"weights {weights}: the folder has neither model.safetensors nor pytorch_model.bin")
+    return _read_file(weights_file(weights))
 
 
 def fill(network: torch.nn.Module, state: State, locate: Callable[[str], Source], unused: str, weights: Path) -> None:

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.generation import (
     GENERATIONS,
     GenerationTask,
+    compact_generations,
     convert,
     generate,
     outstanding,
@@ -27,7 +28,7 @@ from harness.store import Store, StoreError, Table
 
 
 def task(store: Store, worker: Worker = ECHO, **settings: str) -> GenerationTask:
-    return GenerationTask(worker, "", "", settings, store, "media")
+    return GenerationTask(worker, "", "", settings, store, store.mark(), "media")
 
 
 def answer(
@@ -144,6 +145,43 @@ def test_a_full_disk_stops_the_run_and_is_no_answer_of_a_case(tmp_path: Path) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read_generations(Table(store, "generations", GENERATIONS)) == []
     assert len(answer(store, plan(image_cases(2), 1, 0, 2), worker=Worker("toys:Photographer", gpus=0))) == 2
+
+
+def test_what_was_interrupted_or_begun_with_a_limit_is_what_was_left_alone(tmp_path: Path) -> None:
+    """The toy's answers name everybody in their batch, as rounding does in a real one."""
+    together = Worker("toys:Together", gpus=0)
+    batches = plan(text_cases(7), 2, 0, 4)
+    alone = answer(Store.at(str(tmp_path / "alone")), batches, worker=together)
+    for name, first in (("limit", {"c000", "c001", "c002"}), ("killed", {"c003"})):
+        store = Store.at(str(tmp_path / name))
+        table = Table(store, "generations", GENERATIONS)
+        begun = outstanding(batches, first, set())
+        generate(task(store, together), begun, set(), LocalPool(), table, lambda *_: None)
+        (shard, *_) = (tmp_path / name / "generations").iterdir()
+        shard.unlink()
+        resumed = answer(store, batches, worker=together)
+        assert said(resumed) == said(alone)
+
+
+def test_compacting_drops_the_errors_that_an_answer_superseded(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path))
+    answer(store, plan((text_case("c", prompt="raise"),), 1, 0, 1))
+    table = Table(store, "generations", GENERATIONS)
+    generate(task(store), plan((text_case("c", prompt="fine"),), 1, 0, 1), set(), LocalPool(), table, lambda *_: None)
+    assert len(table.read()) == 2
+    compact_generations(table)
+    assert [row["error"] for row in table.read()] == [""]
+
+
+@pytest.mark.ray
+def test_a_worker_that_says_it_is_broken_is_replaced_and_its_batch_tried_elsewhere(tmp_path: Path) -> None:
+    cases = (*text_cases(3), text_case("breaker", prompt="break"))
+    pool = RayPool(workers=1)
+    try:
+        generations = answer(Store.at(str(tmp_path)), plan(cases, 1, 0, 2), pool)
+    finally:
+        pool.close()
+    assert {one.case: bool(one.error) for one in generations} == {case.id: case.id == "breaker" for case in cases}
 
 
 def test_settings_are_read_by_their_annotations() -> None:

@@ -4,17 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from toys import LENGTHS, LONGER, Lengths, text_cases, toy_suite
 
 from harness.errors import UsageError
-from harness.extraction import FEATURES, Row, Source, extract, read_features, rows_of
+from harness.extraction import FEATURES, Missing, Row, Source, extract, read_features, rows_of
 from harness.identity import digest_bytes
 from harness.inputs import by_digest
 from harness.nouns import Case, Features, Generation, Media, Metric, Need, Turn
 from harness.pool import LocalPool
 from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
-from harness.store import Store, Table
+from harness.store import Store
 from harness.weights import NO_WEIGHTS
 
 
@@ -67,10 +68,14 @@ def test_rows_are_one_for_each_medium_of_a_part_and_one_a_sample_for_outputs() -
 def test_features_are_computed_once_and_the_suites_own_are_shared_by_all_runs(tmp_path: Path) -> None:
     store, first = source_at(tmp_path)
     second = Source.of("lengths", LENGTHS, NO_WEIGHTS, store, "runs/other")
-    rows = [Row("c", 0, -1, (text("reference"),)), Row("c", 0, 0, (text("output"),)), Row("d", 0, 0, (text("output"),))]
-    assert extract(first, rows, store, LocalPool(), ignore) == {}
-    assert first.lacks(rows) == 0
-    assert second.lacks(rows) == 1, "the reference is there, the output belongs to the other run"
+    rows = [
+        Row("c", 0, -1, -1, (text("reference"),)),
+        Row("c", 0, 0, 0, (text("output"),)),
+        Row("d", 0, 0, 0, (text("output"),)),
+    ]
+    assert extract(first, Missing.of(first, rows), store, LocalPool(), False, ignore) == {}
+    assert len(Missing.of(first, rows)) == 0
+    assert len(Missing.of(second, rows)) == 1, "the reference is there, the output belongs to the other run"
     assert (len(first.shared.read()), len(first.own.read())) == (1, 1)
     features = read_features(first, rows)
     assert features.values.tolist() == [[9, 1], [6, 1], [6, 1]]
@@ -79,8 +84,8 @@ def test_features_are_computed_once_and_the_suites_own_are_shared_by_all_runs(tm
 
 def test_a_medium_that_gives_no_feature_is_named_and_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     store, source = source_at(tmp_path)
-    rows = [Row("c", 0, number, (text(said),)) for number, said in enumerate(("fine", "damaged", "good"))]
-    errors = extract(source, rows, store, LocalPool(), ignore)
+    rows = [Row("c", 0, number, 0, (text(said),)) for number, said in enumerate(("fine", "damaged", "good"))]
+    errors = extract(source, Missing.of(source, rows), store, LocalPool(), False, ignore)
     assert errors == {rows[1].key: "ValueError: a damaged text"}
     assert read_features(source, rows).sample.tolist() == [0, 2]
 
@@ -88,7 +93,7 @@ def test_a_medium_that_gives_no_feature_is_named_and_costs_its_neighbours_nothin
 def scored(tmp_path: Path, metric: Metric, cases: tuple[Case, ...], planned: tuple[Case, ...], answers: Answers):  # type: ignore[no-untyped-def]
     store, source = source_at(tmp_path)
     for rows in rows_by_extractor([metric], planned, answers).values():
-        extract(source, rows, store, LocalPool(), ignore)
+        extract(source, Missing.of(source, rows), store, LocalPool(), False, ignore)
     return score(metric, replace(toy_suite(len(cases)), size=len(cases)), cases, planned, answers, {"lengths": source})
 
 
@@ -104,7 +109,7 @@ def test_results_are_the_mean_over_samples_then_cases_then_clusters(tmp_path: Pa
     assert (whole.scored, whole.expected, first.scored, first.expected) == (8, 8, 4, 4)
     assert whole.low is not None and whole.low <= whole.value <= whole.high
     assert first.low is None, "one cluster says nothing about how clusters vary"
-    assert whole.signature == "longer|v1|toy@1|lengths:sha256=weightless|none|fp32|one-ref|macro"
+    assert whole.signature == "longer|v1|toy@1|lengths@1:sha256=weightless|none|fp32|one-ref|macro"
 
 
 def test_what_is_missing_is_not_averaged_and_is_still_expected(tmp_path: Path) -> None:
@@ -121,6 +126,7 @@ def test_a_value_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
     bare = tuple(replace(case, turns=(replace(case.turns[0], parts={}),)) for case in cases[:1]) + cases[1:]
     result = scored(tmp_path, LONGER, bare, bare, all_answers(bare))
     assert {one.case for one in result.scores} == {"c001", "c002", "c003"}
+    assert result.unscored == 2
     assert (result.results[0].scored, result.results[0].expected) == (6, 6), "a case without the parts is not expected"
 
 
@@ -152,12 +158,41 @@ def test_a_metric_applies_where_some_case_has_its_parts() -> None:
 def test_scores_are_replaced_and_never_counted_twice(tmp_path: Path) -> None:
     cases = by_digest(text_cases(4)).cases
     result = scored(tmp_path, LONGER, cases, cases, all_answers(cases))
-    store = Store.at(str(tmp_path))
     for _ in range(2):
-        write_scores(store, "runs/r", result)
-    from harness.scoring import SCORES
+        write_scores(Store.at(str(tmp_path)), "runs/r", result)
+    frame = pd.read_parquet(tmp_path / "runs/r/scores/longer.parquet")
+    assert len(frame) == 8
+    assert frame["value"].tolist() == [one.value for one in result.scores]
 
-    assert len(Table(store, "runs/r/scores/longer", SCORES).read()) == 8
+
+def test_several_outputs_of_a_turn_are_scored_and_expected_one_by_one(tmp_path: Path) -> None:
+    cases = by_digest(text_cases(2)).cases
+    pairs = tuple(replace(case, turns=(replace(case.turns[0], wants=("text", "text")),)) for case in cases)
+    answers = answers_of(*(Generation(case.id, 0, 0, (text("x"), text("xxx"))) for case in pairs))
+    result = scored(tmp_path, LONGER, pairs, pairs, answers)
+    assert [(one.case, one.output, one.value) for one in result.scores] == [
+        ("c000", 0, -4), ("c000", 1, -2), ("c001", 0, -4), ("c001", 1, -2),
+    ]  # fmt: skip
+    assert (result.results[0].scored, result.results[0].expected) == (4, 8)
+
+
+def test_groups_whose_size_nobody_knows_are_left_out_where_cases_are_absent(tmp_path: Path) -> None:
+    store, source = source_at(tmp_path)
+    cases = tuple(replace(case, tags={**case.tags, "kind": "live"}) for case in by_digest(text_cases(4)).cases)
+    answers = all_answers(cases)
+    extract(
+        source,
+        Missing.of(source, rows_by_extractor([LONGER], cases, answers)["lengths"]),
+        store,
+        LocalPool(),
+        False,
+        ignore,
+    )
+    for size, groups in ((4, {"", "kind=live", "subject=a", "subject=b"}), (6, {"", "subject=a", "subject=b"})):
+        suite = replace(toy_suite(4), size=size, groups=("kind", "subject"))
+        found = score(LONGER, suite, cases, cases, answers, {"lengths": source}).results
+        assert {one.group for one in found} == groups
+        assert found[0].expected == 2 * size
 
 
 def test_the_order_in_which_answers_came_changes_nothing(tmp_path: Path) -> None:
@@ -170,10 +205,8 @@ def test_the_order_in_which_answers_came_changes_nothing(tmp_path: Path) -> None
 
 
 def test_the_features_schema_reads_with_pandas(tmp_path: Path) -> None:
-    import pandas as pd
-
     store, source = source_at(tmp_path)
-    extract(source, [Row("c", 0, 0, (text("four"),))], store, LocalPool(), ignore)
+    extract(source, Missing.of(source, [Row("c", 0, 0, 0, (text("four"),))]), store, LocalPool(), False, ignore)
     (folder,) = (tmp_path / "runs/r/features").iterdir()
     frame = pd.read_parquet(folder)
     assert list(frame.columns) == FEATURES.names

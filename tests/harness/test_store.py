@@ -41,7 +41,7 @@ def test_a_url_is_a_store_too(tmp_path: Path, url: str) -> None:
     store.write("a/b.txt", b"hello")
     table = Table(store, "rows", SCHEMA)
     table.append(ROWS)
-    table.replace(ROWS)
+    table.compact()
     assert store.read("a/b.txt") == b"hello"
     assert store.names("a") == ["a/b.txt"]
     assert table.read() == ROWS
@@ -85,13 +85,31 @@ def test_rows_are_read_by_pandas_alone(tmp_path: Path) -> None:
     assert sorted(frame["case"]) == ["a", "b"]
 
 
-def test_replacing_a_table_leaves_one_shard_with_the_new_rows(tmp_path: Path) -> None:
+def test_compacting_leaves_one_shard_with_the_tidied_rows(tmp_path: Path) -> None:
     table = Table(Store.at(str(tmp_path)), "rows", SCHEMA)
     table.append(ROWS)
     table.append(ROWS)
-    table.replace(ROWS)
-    assert table.shards() == 1
+    table.compact(lambda rows: rows.slice(0, 2))
+    assert len(list((tmp_path / "rows").iterdir())) == 1
     assert table.read() == ROWS
+
+
+def test_what_a_killed_writer_leaves_aside_is_seen_by_no_reader(tmp_path: Path) -> None:
+    table = Table(Store.at(str(tmp_path)), "rows", SCHEMA)
+    table.append(ROWS)
+    (tmp_path / "rows" / ".half.parquet.0123.part").write_bytes(b"PAR1 and no more")
+    assert table.read() == ROWS
+    assert len(pd.read_parquet(tmp_path / "rows")) == 2
+
+
+def test_another_machines_folder_of_the_same_name_is_not_the_store(tmp_path: Path) -> None:
+    mark = Store.at(str(tmp_path / "here")).mark()
+    Store.at(str(tmp_path / "here")).require(mark)
+    with pytest.raises(StoreError, match="does not see the driver's store"):
+        Store.at(str(tmp_path / "there")).require(mark)
+    Store.at(str(tmp_path / "there")).mark()
+    with pytest.raises(StoreError, match="does not see the driver's store"):
+        Store.at(str(tmp_path / "there")).require(mark)
 
 
 def test_a_table_that_is_not_there_is_empty(tmp_path: Path) -> None:

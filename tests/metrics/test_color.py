@@ -21,7 +21,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 def own(values: NDArray[np.floating]) -> Features:
     rows = len(values)
-    return Features(values, np.full(rows, "a"), np.zeros(rows, np.int64), np.full(rows, -1))
+    return Features(values, np.full(rows, "a"), np.zeros(rows, np.int64), np.full(rows, -1), np.full(rows, -1))
 
 
 def plain(*colors: tuple[int, int, int]) -> Image.Image:
@@ -69,8 +69,8 @@ def test_the_intersection_is_one_minus_half_the_l1_distance(seed: int) -> None:
 
 def test_an_output_without_references_of_its_own_is_not_scored() -> None:
     red = own(histogram(plain(RED))[None])
-    stranger = Features(red.values, np.array(["b"]), red.turn, red.sample)
-    other_turn = Features(red.values, red.case, red.turn + 1, red.sample)
+    stranger = Features(red.values, np.array(["b"]), red.turn, red.sample, red.output)
+    other_turn = Features(red.values, red.case, red.turn + 1, red.sample, red.output)
     assert np.isnan(mean_intersection(red, stranger)).all()
     assert np.isnan(mean_intersection(red, other_turn)).all()
 

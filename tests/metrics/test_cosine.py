@@ -26,11 +26,17 @@ seeds = st.integers(0, 2**32 - 1)
 def features(values: NDArray[np.floating], case: list[str], turn: int | list[int] = 0, sample: int = -1) -> Features:
     rows = len(case)
     turns = np.full(rows, turn) if isinstance(turn, int) else np.array(turn)
-    return Features(np.asarray(values), np.array(case, dtype=str), turns.astype(np.int64), np.full(rows, sample))
+    return Features(
+        np.asarray(values),
+        np.array(case, dtype=str),
+        turns.astype(np.int64),
+        np.full(rows, sample),
+        np.full(rows, min(sample, 0)),
+    )
 
 
 def take(table: Features, rows: NDArray[np.int64] | list[int]) -> Features:
-    return Features(table.values[rows], table.case[rows], table.turn[rows], table.sample[rows])
+    return Features(table.values[rows], table.case[rows], table.turn[rows], table.sample[rows], table.output[rows])
 
 
 def world(seed: int, cases: int = 4, dim: int = 6) -> tuple[Features, Features]:

@@ -14,7 +14,8 @@ import pytest
 from harness.errors import UsageError
 from harness.nouns import Listing, Result, Run, Selection, Suite, Summary
 from reports.published import tables
-from reports.tables import FORMATS, Table, leaderboard, paper_table, render
+from reports.render import FORMATS, Table, render
+from reports.tables import leaderboard, paper_table
 
 SUITE = Suite("dreambench", 1, lambda data: Listing(()), 12, 4, ("dino", "clip_t"), "all-refs", "subject")
 SIGNATURES = {"dino": "dino|v1|a|all-refs", "clip_t": "clip_t|v1|b|all-refs", "dino-tiny": "dino-tiny|v1"}
@@ -102,7 +103,9 @@ def test_a_signature_that_differs_in_any_shared_metric_makes_another_block() -> 
     assert systems(table) == [["a"], ["b"]] and best(table) == []
 
 
-@pytest.mark.parametrize("other", [{"data": "ffff"}, {"planned": 8}])
+@pytest.mark.parametrize(
+    "other", [{"data": "ffff"}, {"planned": 8, "selection": Selection(4, "2")}, {"selection": Selection(4, "", ("x",))}]
+)
 def test_runs_on_other_data_or_with_a_limit_are_not_ranked_with_the_rest(other: dict[str, Any]) -> None:
     table = board(run("a-1", result("dino", 0.7)), run("b-1", result("dino", 0.8), **other))
     assert systems(table) == [["a"], ["b"]] and best(table) == []

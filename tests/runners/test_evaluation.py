@@ -53,6 +53,7 @@ def test_a_second_run_generates_nothing_and_changes_no_row(tmp_path: Path) -> No
     before = files(folder / "generations") | files(folder / "media") | files(folder / "features")
     second = run(tmp_path)
     assert second == dataclasses.replace(first, started=second.started, provenance=second.provenance)
+    assert json.loads((folder / "status.json").read_text())["stage"] == "complete"
     assert files(folder / "generations") | files(folder / "media") | files(folder / "features") == before
 
 
@@ -119,12 +120,25 @@ def test_weights_at_a_path_that_is_not_there_are_refused_before_anything_runs(tm
         prepare(request(tmp_path, metrics=("dino",), weights={"dino-vits16": str(tmp_path / "nowhere")}))
 
 
-def test_a_metric_without_its_parts_does_not_apply_and_is_missed_by_nobody(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_metric_whose_parts_no_case_has_is_named_as_not_scored(tmp_path: Path) -> None:
     summary = run(tmp_path, system="oracle", metrics=("color_hist", "clip_t-tiny"), offline=True)
-    assert "clip_t-tiny does not apply here" in capsys.readouterr().err
+    assert "not scored: clip_t-tiny: no case has the parts it looks at" in summary.absent
+    assert not summary.complete
     assert [one.metric for one in summary.results if not one.group] == ["color_hist"]
+
+
+def test_failed_samples_are_tried_again_one_by_one(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    photograph = Path(__file__).parents[2] / "benchmarks/embedded/dreambench/dataset/vase/00.jpg"
+    for name in [f"vase-00_{sample}.jpg" for sample in (0, 1, 3)]:
+        shutil.copy(photograph, outputs / name)
+    asked = request(tmp_path, system="files", checkpoint=str(outputs), cases=("vase-00",))
+    prepared = prepare(asked)
+    assert evaluate(prepared, LocalPool()).failed == 1
+    shutil.copy(photograph, outputs / "vase-00_2.jpg")
+    again = dataclasses.replace(prepared, request=dataclasses.replace(asked, retry_failed=True))
+    assert describe(again).count("1 samples in 1 batches") == 1
 
 
 def test_a_run_is_rescored_without_generating(tmp_path: Path) -> None:

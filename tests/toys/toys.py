@@ -29,7 +29,7 @@ from harness.nouns import (
     Turn,
     Worker,
 )
-from harness.pool import Batch
+from harness.pool import Batch, BrokenWorker
 
 
 def text_case(name: str, subject: str = "s", prompt: str = "hello") -> Case:
@@ -82,9 +82,22 @@ class Echo:
         prompt = turn.inputs[0].text
         if "raise" in prompt:
             raise ValueError(f"cannot say {prompt!r}")
+        if "break" in prompt:
+            raise BrokenWorker("a device-side fault")
         if "die" in prompt:
             os.kill(os.getpid(), signal.SIGKILL)
         return [Output("text", f"{prompt} {item.seed}")]
+
+
+class Together:
+    """Answers with the names of everybody in the batch."""
+
+    def __init__(self, checkpoint: str, device: str) -> None:
+        pass
+
+    def generate(self, items: Sequence[Item]) -> list[list[list[Output]]]:
+        names = " ".join(f"{item.case.id}-{item.sample}" for item in items)
+        return [[[Output("text", names)]] for _ in items]
 
 
 class Peeking:
