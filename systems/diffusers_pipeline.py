@@ -36,7 +36,7 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from harness.errors import UsageError
+from harness.errors import UsageError, one_line
 from harness.media import encode_image, read_image
 from harness.nouns import Case, Item, Output, Turn
 from systems.pipeline_folder import PipelineFolder, read_pipeline_folder
@@ -220,7 +220,7 @@ def load_pipeline(path: Path, task: str, dtype: torch.dtype) -> Any:
                 path, local_files_only=True, use_safetensors=True, dtype=dtype, **models, **kept_out
             )
         except BROKEN_CHECKPOINT as error:
-            raise UsageError(f"{path}: {_first_line(error)}") from error
+            raise UsageError(f"{path}: {one_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -282,7 +282,7 @@ def _load_model(model_class: type[Any], path: Path, dtype: torch.dtype) -> torch
             ignore_mismatched_sizes=True,
         )
     except BROKEN_CHECKPOINT as error:
-        raise UsageError(f"{path}: {_first_line(error)}") from error
+        raise UsageError(f"{path}: {one_line(error)}") from error
     _refuse_other_keys(path, report)
     loaded: torch.nn.Module = model
     return loaded
@@ -300,10 +300,6 @@ def _refuse_other_keys(path: Path, report: Mapping[str, Any]) -> None:
 
 def _key(entry: str | tuple[Any, ...]) -> str:
     return entry if isinstance(entry, str) else str(entry[0])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _cover(photograph: Image.Image, size: tuple[int, int]) -> Image.Image:

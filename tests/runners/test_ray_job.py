@@ -52,7 +52,11 @@ def cluster() -> Iterator[Mapping[str, str]]:
             head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_for(dashboard)
-            yield {**environment, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+            yield {
+                **environment,
+                "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+                "HEAD": f"127.0.0.1:{gcs}",
+            }
         finally:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
@@ -87,3 +91,12 @@ def test_a_submitted_job_leaves_outputs_scores_and_mlflow_where_the_user_said(
     assert json.loads((folder / "summary.json").read_text())["generated"] == 300
     assert len(list((folder / "media").iterdir())) == 3, "copies of three first photographs, each kept once"
     assert (store / "mlflow.db").exists()
+
+
+@pytest.mark.ray
+def test_a_cluster_is_joined_from_outside_and_gets_our_code(cluster: Mapping[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runners.cli", "run", "dreambench-mini", "--system", "copy_input", "--limit", "4"]
+    command += ["--metrics", "color_hist", "--store", str(tmp_path / "store"), "--address", cluster["HEAD"], "--json"]
+    done = subprocess.run(command, env=dict(cluster), cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["failed"] == 0
