@@ -118,14 +118,20 @@ class Store:
         return Media(modality, uri=name, digest=digest)
 
     def mark(self) -> str:
-        """The store's own mark, made when it is first used."""
+        """A folder's own mark, made when it is first used, by one process of those that try; "" for a URL."""
+        if not self.is_local:
+            return ""
         if not self.exists(MARK):
-            self.write(MARK, uuid.uuid4().hex.encode())
+            own = f".{uuid.uuid4().hex}"
+            self.write(own, own.encode())
+            with contextlib.suppress(FileExistsError):
+                os.link(self.path(own), self.path(MARK))
+            self.remove(own)
         return self.read(MARK).decode()
 
     def require(self, mark: str) -> None:
         """Make sure that this machine sees the store that the driver sees, and not a folder of the same name."""
-        if not (self.exists(MARK) and self.read(MARK).decode() == mark):
+        if mark and not (self.exists(MARK) and self.read(MARK).decode() == mark):
             raise StoreError(
                 f"{self.url}: node {platform.node()} does not see the driver's store there; "
                 "give a folder on a disk that all nodes share, or a URL such as s3://bucket/runs"
