@@ -7,6 +7,10 @@ Anything else is a bug or a lost machine, keeps its traceback and exits 1. A cas
 it is a Generation with an `error`.
 """
 
+from __future__ import annotations
+
+import sys
+
 
 class UsageError(Exception):
     """The caller's mistake. The message is one line: what was given, what is wrong with it, what would do."""
@@ -18,6 +22,11 @@ class AbsentError(UsageError):
     """Something that was asked for is not there; whatever can go on without it does."""
 
     exit_status = 3
+
+
+def warn(line: str) -> None:
+    """Say something on stderr."""
+    print(f"anybench: {line}", file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

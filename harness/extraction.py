@@ -87,7 +87,8 @@ def extract(
 ) -> dict[str, str]:
     """Compute and keep the features that are missing; returns the errors by key.
 
-    Batches are cut from all rows and computed whole, so that what was interrupted is bitwise what was not.
+    Batches are cut from all rows and computed whole, so that what was interrupted is bitwise what was not; a command
+    with another selection cuts others, and agrees to rounding.
     `report(done, failed)` is told of each batch.
     """
     task = ExtractionTask(source.card, source.weights, store, store.mark(), offline)

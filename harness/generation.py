@@ -238,6 +238,8 @@ def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str,
 def pick_device(worker: Worker) -> str:
     """ "cuda" for a worker that wants a GPU and sees one, else "cpu"; imports torch only for those that want one.
 
+    On the CPU torch gets one thread, as Ray gives it, so that this process and Ray's workers compute the same bits.
+
     Raises UsageError where a GPU was handed out (CUDA_VISIBLE_DEVICES names one) and torch sees none.
     """
     if not worker.gpus:
@@ -251,6 +253,7 @@ def pick_device(worker: Worker) -> str:
         raise UsageError(
             f"CUDA_VISIBLE_DEVICES={handed}, and torch sees no GPU on {platform.node()}: is its driver up?"
         )
+    torch.set_num_threads(1)
     return "cpu"
 
 

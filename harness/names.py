@@ -11,13 +11,17 @@ from harness.errors import UsageError
 
 Value = TypeVar("Value")
 
+# How many names an error lists where none is near.
+LISTED = 20
+
 
 def find(name: str, table: Mapping[str, Value], kind: str) -> Value:
     """The entry of `table` called `name`; a UsageError that suggests the nearest names where there is none."""
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name, table, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(table))}"
+    some = ", ".join(sorted(table)[:LISTED]) + (f", ... ({len(table)} in all)" if len(table) > LISTED else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {some}"
     raise UsageError(f"no {kind} named {name!r}; {hint}")
 
 

@@ -60,7 +60,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a suite found in a data folder: its cases in plan order, and the names of what is absent there."""
+    """What a suite found in a data folder: its cases in plan order, and a line for each thing that is absent there.
+
+    A line about one cluster begins with the cluster's tag and value: "subject dog8: no folder ...".
+    """
 
     cases: tuple[Case, ...]
     absent: tuple[str, ...] = ()
@@ -241,7 +244,8 @@ class Summary:
     """What a run says of itself when a command ends: `--json`, MLflow, tables and the leaderboard are views of it.
 
     `expected` counts samples of the complete suite, `planned` those that this command was asked for (a limit makes it
-    smaller), `generated` and `failed` the answers among the planned. `absent` names what was asked for and is not there
+    smaller), `generated` and `failed` the answers among the planned. `failures` are
+    the first few failed ones, by name and error. `absent` names what was asked for and is not there
     (subjects, weights, metrics), one line each. `provenance` is versions, platform and command line; `started` is
     ISO 8601, UTC.
     """
@@ -255,6 +259,7 @@ class Summary:
     planned: int
     generated: int
     failed: int
+    failures: tuple[str, ...]
     absent: tuple[str, ...]
     results: tuple[Result, ...]
     table: str

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import UsageError, one_line
+from harness.errors import UsageError, one_line, warn
 from harness.nouns import Worker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -144,17 +144,23 @@ class RayPool:
 
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        _check_answers(self.address)
+        address = _known_cluster() if self.address == "auto" else self.address
+        _check_answers(address)
+        if address and _has_token():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # else Ray does not send the token that is there
         try:
             ray.init(
-                address=self.address or "local",
-                include_dashboard=None if self.address else False,
-                runtime_env=_code(self.address),
+                address=address or "local",
+                include_dashboard=None if address else False,
+                runtime_env=_code(address),
                 configure_logging=False,
                 log_to_driver=False,
             )
         except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
-            raise PoolError(f"--address {self.address or 'local'}: Ray does not answer: {one_line(error)}") from error
+            raise PoolError(
+                f"--address {address or 'local'}: Ray cannot be joined: {one_line(error)}; where the cluster wants a "
+                "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            ) from error
         self._connected = True
 
 
@@ -212,10 +218,9 @@ class _Crew:
             self.heard = time.monotonic()
         elif time.monotonic() - self.heard > SILENCE_SECONDS:
             self.heard = time.monotonic()
-            print(
-                f"anybench: no worker is ready after {SILENCE_SECONDS:.0f} s more: the model is large, or the cluster "
-                f"has no room for {self.gpus:g} GPUs and 1 CPU on one node; `ray status` tells",
-                file=sys.stderr,
+            warn(
+                f"no worker is ready after {SILENCE_SECONDS:.0f} s more: the model is large, or the cluster has "
+                f"no room for {self.gpus:g} GPUs and 1 CPU on one node; `ray status` tells"
             )
 
     def dismiss(self) -> None:
@@ -352,6 +357,20 @@ def _code(address: str) -> dict[str, Any]:
         return {"working_dir": str(REPOSITORY)}
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     return {"env_vars": {"PYTHONPATH": path}}
+
+
+def _known_cluster() -> str:
+    """The cluster that `ray start` on this machine wrote down; asked for by "auto", Ray would wait for a dead one."""
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        return note.read_text().strip()
+    except OSError as error:
+        raise PoolError(f"--address auto: this machine knows of no cluster ({note} is not there)") from error
+
+
+def _has_token() -> bool:
+    given = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    return given or (Path.home() / ".ray" / "auth_token").exists()
 
 
 def _check_answers(address: str) -> None:

@@ -18,9 +18,9 @@ _SECRET = r"secret|passw|credential|token$|token[_.-]|api.?key|[_.-]key$|^key$|^
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
     """The values with those whose names look like secrets hidden, and the others as `redact_text` leaves them.
 
-    A hidden value keeps a few digits of its digest, so that runs with unlike values stay unlike.
+    What is hidden leaves a few digits of the value's digest, so that runs with unlike values stay unlike.
     """
-    return {name: _digest(text) if _is_secret(name) else redact_text(text) for name, text in values.items()}
+    return {name: _redacted(text, HIDDEN if _is_secret(name) else redact_text(text)) for name, text in values.items()}
 
 
 def redact_words(words: Sequence[str]) -> list[str]:
@@ -32,6 +32,8 @@ def redact_words(words: Sequence[str]) -> list[str]:
             word = HIDDEN
         elif equals and _is_secret(name):
             word = f"{name}={HIDDEN}"
+        elif equals and name.startswith("-"):
+            word = f"{name}={redact_words([word.removeprefix(f'{name}=')])[0]}"
         hidden.append(redact_text(word))
     return hidden
 
@@ -44,8 +46,8 @@ def redact_text(text: str) -> str:
     return re.sub(r"([\w.-]+)(=)([^\s&]+)", _hide_value, text)
 
 
-def _digest(text: str) -> str:
-    return text if text.startswith(HIDDEN) else f"{HIDDEN} sha256:{digest_bytes(text.encode())[:12]}"
+def _redacted(text: str, shown: str) -> str:
+    return text if shown == text or text.startswith(HIDDEN) else f"{shown} sha256:{digest_bytes(text.encode())[:12]}"
 
 
 def _is_secret(name: str) -> bool:

@@ -54,6 +54,8 @@ class Store:
     def at(cls, url: str) -> Store:
         """The store at a folder or URL; a folder is made absolute, so that every worker means the same one."""
         path = url.removeprefix("file://")
+        if "?" in path or "::" in path:
+            raise StoreError(f"--store {url}: a store's name cannot hold ? or ::, which mean something in URLs")
         return cls(path if "://" in path else os.path.abspath(path))
 
     @cached_property
@@ -101,6 +103,8 @@ class Store:
             entries = self._filesystem.ls(self.path(folder), detail=False)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StoreError(f"{self.path(folder)}: cannot be listed: {error.strerror or error}") from error
         return sorted(f"{folder}/{os.path.basename(str(entry).rstrip('/'))}" for entry in entries)
 
     def remove(self, name: str) -> None:

@@ -7,9 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from harness.errors import warn
 from harness.identity import run_id
 from harness.nouns import Generation, Result, Run, Selection, Summary
 from harness.store import Store, StoreError
+
+# How many failures a summary names; the run's generations have all.
+NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,8 +45,26 @@ def write_summary(store: Store, folder: str, summary: Summary) -> None:
 
 def read_summary(store: Store, folder: str) -> Summary:
     """Read `summary.json`, of a store that may have moved; StoreError when the run has none yet."""
-    summary = summary_from_json(store.read(f"{folder}/summary.json").decode())
+    name = f"{folder}/summary.json"
+    try:
+        summary = summary_from_json(store.read(name).decode())
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{store.path(name)}: damaged, or of another version of anybench; the run's own line, or "
+            f"`anybench score {folder.removeprefix('runs/')}`, writes it anew"
+        ) from error
     return dataclasses.replace(summary, store=store.url)
+
+
+def last_summary(store: Store, folder: str) -> Summary | None:
+    """The run's summary; None, with a word on stderr where it is damaged, when there is none."""
+    if not store.exists(f"{folder}/summary.json"):
+        return None
+    try:
+        return read_summary(store, folder)
+    except StoreError as error:
+        warn(str(error))
+        return None
 
 
 def summary_to_json(summary: Summary) -> str:
@@ -57,6 +79,7 @@ def summary_from_json(text: str) -> Summary:
     nested = {
         "run": Run(**said["run"]),
         "selection": Selection(**{**selection, "cases": tuple(selection["cases"])}),
+        "failures": tuple(said["failures"]),
         "absent": tuple(said["absent"]),
         "results": tuple(Result(**one) for one in said["results"]),
     }
@@ -64,8 +87,8 @@ def summary_from_json(text: str) -> Summary:
 
 
 def read_summaries(store: Store) -> list[Summary]:
-    """The summaries of all runs of a store that have one."""
-    return [read_summary(store, folder) for folder in store.names("runs") if store.exists(f"{folder}/summary.json")]
+    """The summaries of all runs of a store that have one; a damaged one is named on stderr and passed over."""
+    return [summary for folder in store.names("runs") if (summary := last_summary(store, folder))]
 
 
 def run_folder(store: Store, name: str) -> str:
@@ -90,7 +113,8 @@ def summarise(
     table: str,
 ) -> Summary:
     """The summary of a run: `expected` samples of the complete suite, `planned` ones of this command."""
-    failed = {(one.case, one.sample) for one in generations if one.error}
+    errors = {(one.case, one.sample): one.error for one in generations if one.error}
+    failed = set(errors)
     answered = {(one.case, one.sample) for one in generations} - failed
     return Summary(
         run_id=run_id(beginning.run),
@@ -102,6 +126,9 @@ def summarise(
         planned=planned,
         generated=len(answered),
         failed=len(failed),
+        failures=tuple(
+            f"case {case}, sample {sample}: {errors[case, sample]}" for case, sample in list(errors)[:NAMED]
+        ),
         absent=absent,
         results=results,
         table=table,

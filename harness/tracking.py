@@ -105,10 +105,11 @@ def _mlflow(uri: str, mend: str) -> Iterator[MlflowClient]:
     from mlflow import MlflowClient
 
     try:
-        with _alone(uri), warnings.catch_warnings():
+        with warnings.catch_warnings():
             # MLflow's own use of SQLAlchemy, which no caller can mend.
             warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-            yield MlflowClient(tracking_uri=uri)
+            with _alone(uri):
+                yield MlflowClient(tracking_uri=uri)
     except Exception as error:  # a view of the store must never cost the run its end, whatever its libraries raise
         raise TrackingError(f"MLflow at {redact_text(uri)}: {_reason(error)}; {mend}") from error
 
@@ -128,7 +129,20 @@ def _alone(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(database.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _create_database(database)
         yield
+
+
+def _create_database(database: Path) -> None:
+    """Make the tables aside: a process that ends half-way through MLflow's migrations would leave a file for good
+    that no later one can open."""
+    from mlflow import MlflowClient
+
+    aside = database.with_name(database.name + ".new")
+    aside.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+    aside.replace(database)
 
 
 def _database(uri: str) -> Path | None:

@@ -36,6 +36,14 @@ class Weights:
 NO_WEIGHTS = Weights(source="", digest="", known=True)
 
 
+def local_path(source: str) -> str:
+    """The absolute path of something that must be on this machine; UsageError when it is not there."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UsageError(f"{source}: no such file or folder")
+    return str(path.resolve())
+
+
 def checkpoint_path(source: str, offline: bool = False) -> str:
     """The local path of a checkpoint given as a path or as a hub id `org/name@revision`, downloaded when it must be.
 
@@ -77,7 +85,7 @@ def extractor_weights(name: str, card: ExtractorCard, given: str = "", offline: 
             f"weights of {name}: none given: make some with `anybench init {name} DIR`, pass --weights {name}=DIR"
         )
     try:
-        path = checkpoint_path(given or card.hub, offline)
+        path = checkpoint_path(given or card.hub, offline) if card.hub else local_path(given)
     except AbsentError as error:
         raise AbsentError(f"weights of {name}: {error}; or pass --weights {name}=PATH") from error
     digest = weights_digest(Path(path))

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from runners import catalogue, folders, options, reporting, running
 
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("anybench: interrupted; what was computed is kept, and the same line goes on from there", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        return 0
+        sys.stdout = None  # nobody reads it, and Python would flush it once more
+        return PIPE_CLOSED
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import UsageError
+from harness.errors import UsageError, warn
 from harness.extraction import Missing, Row, Source, extract
 from harness.generation import GenerationTask, compact_generations, generate, outstanding, plan, read_generations
 from harness.identity import run_id
@@ -15,11 +15,11 @@ from harness.nouns import Generation, Metric, Result, Selection, Summary
 from harness.pool import Batch, LocalPool, Pool, PoolError
 from harness.progress import Progress
 from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
-from harness.store import Store, StoreError
+from harness.store import StoreError
 from harness.summary import (
     Beginning,
+    last_summary,
     read_beginning,
-    read_summary,
     summarise,
     write_beginning,
     write_summary,
@@ -33,10 +33,12 @@ from runners.preparation import (
     sources_for,
     suite_for,
     users_of,
-    warn,
 )
 
 Sample = tuple[str, int]
+
+# Begins every line about metrics without a number; their names follow, up to a colon.
+NOT_SCORED = "not scored: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +76,25 @@ def rescore(request: Request, folder: str, pool: Pool) -> Summary:
     sources, absent = sources_for(metrics, request, folder)
     cases = read_cases(store.read(f"{folder}/cases.jsonl"))
     with store.lock(folder):
-        last = _last_summary(store, folder)
+        last = last_summary(store, folder)
         selection = last.selection if last else Selection(suite.samples)
         planned = select(selection, cases)
         scoring = Scoring(store, folder, suite, cases, planned, selection, metrics, sources, absent, request.offline)
         return _finish(scoring, beginning, pool)
 
 
-def describe(prepared: Prepared) -> str:
+def describe(prepared: Prepared) -> dict[str, str]:
     """What `evaluate` would do, for `--dry-run`."""
-    scoring, batches = prepared.scoring, _unanswered(prepared, _done(prepared))
-    lines = [
-        f"run        {run_id(prepared.beginning.run)}",
-        f"store      {scoring.store.path(scoring.folder)}",
-        f"cases      {len(scoring.planned)} of {scoring.suite.size}, {scoring.selection.samples} samples each",
-        f"to answer  {sum(len(batch.items) for batch in batches)} samples in {len(batches)} batches",
-        f"metrics    {', '.join(metric.name for metric in scoring.metrics)}",
-    ]
-    return "\n".join(lines + [f"absent     {line}" for line in (*prepared.beginning.absent, *scoring.absent)])
+    scoring, done = prepared.scoring, _done(prepared)
+    batches = _unanswered(prepared, done)
+    return {
+        "run": run_id(prepared.beginning.run),
+        "store": scoring.store.path(scoring.folder),
+        "cases": f"{len(scoring.planned)} of {scoring.suite.size}, {scoring.selection.samples} samples each",
+        "to answer": f"{sum(len(batch.items) for batch in batches)} samples in {len(batches)} batches",
+        "metrics": ", ".join(metric.name for metric in scoring.metrics),
+        "absent": "; ".join((*prepared.beginning.absent, *scoring.absent)) or "nothing",
+    }
 
 
 def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True) -> Outcomes:
@@ -100,7 +103,7 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
     metrics = [metric for metric in scoring.metrics if applies(metric, scoring.planned)]
     for metric in scoring.metrics:
         if metric not in metrics:
-            absent.append(f"not scored: {metric.name}: no case has the parts it looks at")
+            absent.append(f"{NOT_SCORED}{metric.name}: no case has the parts it looks at")
     for name, rows in rows_by_extractor(metrics, scoring.planned, answers).items():
         if name in sources:
             try:
@@ -109,7 +112,7 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
                 raise
             except UsageError as error:
                 del sources[name]
-                absent.append(f"not scored: {users_of(name, metrics)}: {error}")
+                absent.append(f"{NOT_SCORED}{users_of(name, metrics)}: {error}")
     results: list[Result] = []
     for metric in metrics:
         if all(need.extractor in sources for need in metric.needs.values()):
@@ -147,11 +150,10 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
     A smaller selection than the run's last one is answered, and leaves the larger one's summary and scores alone.
     """
     generations = _selected(read_generations(scoring.generations), scoring)
-    last = _last_summary(scoring.store, scoring.folder)
+    last = last_summary(scoring.store, scoring.folder)
     planned = len(scoring.planned) * scoring.selection.samples
     keep = last is None or planned >= last.planned
     outcomes = score_all(scoring, _by_turn(generations), pool, keep)
-    whole = len(scoring.planned) == len(scoring.cases)
     summary = summarise(
         store=scoring.store,
         beginning=beginning,
@@ -160,12 +162,14 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
         planned=planned,
         generations=generations,
         results=outcomes.results,
-        absent=(*beginning.absent, *outcomes.absent) if whole else outcomes.absent,
+        absent=(*_absent_of(scoring, beginning), *outcomes.absent),
         table=scoring.suite.table,
     )
     if keep:
-        summary = _with_kept_results(summary, last, {metric.name for metric in scoring.metrics})
-        write_summary(scoring.store, scoring.folder, summary)
+        asked = {metric.name for metric in scoring.metrics}
+        summary = dataclasses.replace(summary, results=_kept_results(summary, last, asked) + summary.results)
+        known = dataclasses.replace(summary, absent=summary.absent + _kept_absent(summary, last, asked))
+        write_summary(scoring.store, scoring.folder, known)
     else:
         warn(f"the store and MLflow keep this run's larger selection, of {last.planned if last else 0} samples")
     Progress(scoring.store, scoring.folder).finish("complete" if summary.complete else "ended")
@@ -184,8 +188,8 @@ def _score_one(
     if keep:
         write_scores(scoring.store, scoring.folder, scored)
     if not scored.results:
-        return [], [f"not scored: {metric.name}: nothing was there to be scored"]
-    return scored.results, [f"not scored: {metric.name} of {scored.unscored} outputs"] if scored.unscored else []
+        return [], [f"{NOT_SCORED}{metric.name}: nothing was there to be scored"]
+    return scored.results, [f"{NOT_SCORED}{metric.name} of {scored.unscored} outputs"] if scored.unscored else []
 
 
 def _extract(source: Source, rows: Sequence[Row], scoring: Scoring, pool: Pool) -> list[str]:
@@ -233,13 +237,27 @@ def _by_turn(generations: list[Generation]) -> Answers:
     return answers
 
 
-def _last_summary(store: Store, folder: str) -> Summary | None:
-    return read_summary(store, folder) if store.exists(f"{folder}/summary.json") else None
+def _absent_of(scoring: Scoring, beginning: Beginning) -> tuple[str, ...]:
+    """What the data folder lacks: all of it, or of a selection what it says of the selection's own clusters."""
+    if len(scoring.planned) == len(scoring.cases):
+        return beginning.absent
+    tag = scoring.suite.cluster
+    own = tuple(f"{tag} {case.tags[tag]}:" for case in scoring.planned if tag in case.tags)
+    return tuple(line for line in beginning.absent if line.startswith(own))
 
 
-def _with_kept_results(summary: Summary, last: Summary | None, asked: Collection[str]) -> Summary:
-    """The results of metrics that were scored before and not now, where they are about the very same answers."""
-    if last is None or (last.selection, last.generated) != (summary.selection, summary.generated):
-        return summary
-    kept = tuple(one for one in last.results if one.metric not in asked)
-    return dataclasses.replace(summary, results=kept + summary.results)
+def _kept_results(summary: Summary, last: Summary | None, asked: Collection[str]) -> tuple[Result, ...]:
+    """The results of metrics that were scored before and not asked for now, about the very same answers."""
+    return tuple(one for one in last.results if one.metric not in asked) if last and _same(summary, last) else ()
+
+
+def _kept_absent(summary: Summary, last: Summary | None, asked: Collection[str]) -> tuple[str, ...]:
+    """What was said of metrics that were not scored before and not asked for now."""
+    if last is None or not _same(summary, last):
+        return ()
+    said = [(line, {*line.removeprefix(NOT_SCORED).split(":")[0].split(", ")}) for line in last.absent]
+    return tuple(line for line, names in said if line.startswith(NOT_SCORED) and not names & {*asked})
+
+
+def _same(summary: Summary, last: Summary) -> bool:
+    return (last.selection, last.generated) == (summary.selection, summary.generated)

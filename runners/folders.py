@@ -9,17 +9,17 @@ import tempfile
 from pathlib import Path
 
 from harness import media
-from harness.errors import UsageError, one_line
+from harness.errors import UsageError, one_line, warn
 from harness.inputs import by_digest, put
 from harness.names import find, load
-from harness.nouns import Case, Generation, Listing, Media, Metric, Selection, Suite, Turn
+from harness.nouns import Case, Generation, Listing, Media, Metric, Modality, Selection, Suite, Turn
 from harness.pool import Pool
 from harness.store import Store
 from metrics import CHECKPOINTS as EXTRACTOR_CHECKPOINTS
 from metrics import METRICS
 from runners import options
 from runners.evaluation import score_all
-from runners.preparation import Request, Scoring, sources_for, warn
+from runners.preparation import Request, Scoring, sources_for
 from runners.running import ABSENT
 from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
 
@@ -152,4 +152,11 @@ def _files(folder: str) -> list[Media]:
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     if not files:
         raise UsageError(f"{folder}: no files in it")
-    return [Media(media.sniff(media.read_bytes(str(file)))[0], uri=str(file.resolve())) for file in files]
+    return [Media(_modality(file), uri=str(file.resolve())) for file in files]
+
+
+def _modality(file: Path) -> Modality:
+    try:
+        return media.sniff(media.read_bytes(str(file)))[0]
+    except media.MediaError as error:
+        raise UsageError(f"{file}: {error}; move it out of the folder") from error

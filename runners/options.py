@@ -59,7 +59,13 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", default="", metavar="PATH_OR_HUB_ID", help="org/name, org/name@revision, or a path"
     )
     parser.add_argument("--data", default="", metavar="DIR", help="a root of data sets, or the data set's own folder")
-    parser.add_argument("--limit", default="", metavar="N|0.1", help="only the first N cases, or that fraction")
+    parser.add_argument(
+        "--limit",
+        type=something,
+        default=None,
+        metavar="N|0.1",
+        help="only the first N cases, or that fraction; whole batches are answered",
+    )
     parser.add_argument("--cases", type=words, default=(), metavar="ID,...", help="only these cases")
     parser.add_argument("--samples", type=count, default=0, metavar="N", help="only the first N samples of each case")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the run's seed (default: 0)")
@@ -92,8 +98,18 @@ def pool_for(asked: argparse.Namespace) -> Pool:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Words separated by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    """Words separated by commas; at least one."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("nothing is named; leave the flag out to mean all")
+    return found
+
+
+def something(text: str) -> str:
+    """Any text but none: an empty shell variable must not mean all."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("empty; leave the flag out to mean all")
+    return text
 
 
 def pair(text: str) -> tuple[str, str]:

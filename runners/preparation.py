@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 from benchmarks import SUITES
 from harness.errors import AbsentError, UsageError
 from harness.extraction import Source
-from harness.generation import GENERATIONS
+from harness.generation import GENERATIONS, convert
 from harness.identity import digest_cases, digest_tree, run_id
 from harness.inputs import Inputs, by_digest
 from harness.names import find, load
@@ -21,7 +20,7 @@ from harness.provenance import provenance
 from harness.redaction import redact_values
 from harness.store import Store, Table
 from harness.summary import Beginning
-from harness.weights import checkpoint_path, extractor_weights
+from harness.weights import checkpoint_path, extractor_weights, local_path
 from metrics import EXTRACTORS, METRICS
 from systems import SYSTEMS
 
@@ -97,6 +96,8 @@ def prepare(request: Request) -> Prepared:
     planned = select(selection, inputs.cases)
     if worker.check:
         load(worker.check)(checkpoint, inputs.cases, suite.samples)
+    if request.settings:
+        convert(load(worker.build), request.settings)
     run = Run(
         suite=suite.name,
         version=suite.version,
@@ -160,11 +161,6 @@ def select(selection: Selection, cases: tuple[Case, ...]) -> tuple[Case, ...]:
     return cases[: _limit(selection.limit, len(cases))] if selection.limit else cases
 
 
-def warn(line: str) -> None:
-    """Say something on stderr."""
-    print(f"anybench: {line}", file=sys.stderr, flush=True)
-
-
 def _checkpoint(request: Request, worker: Worker) -> tuple[str, str]:
     """The checkpoint as the workers are told of it, and the digest of its bytes; empty where there is none."""
     given = request.checkpoint
@@ -174,7 +170,7 @@ def _checkpoint(request: Request, worker: Worker) -> tuple[str, str]:
         raise UsageError(f"system {request.system} needs --checkpoint PATH_OR_HUB_ID")
     if not given:
         return "", ""
-    path = Path(checkpoint_path(given, request.offline))
+    path = Path(local_path(given) if worker.in_driver else checkpoint_path(given, request.offline))
     return (str(path) if Path(given).expanduser().exists() else given), digest_tree(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Literal
@@ -33,7 +34,10 @@ def table(asked: argparse.Namespace) -> int:
     store = options.store_at(asked.store)
     named = [read_summary(store, run_folder(store, name)) for name in asked.run]
     summaries = named or [one for one in read_summaries(store) if one.table == asked.table]
-    print(render(paper_table(asked.table, summaries), asked.format))
+    made = paper_table(asked.table, summaries)
+    print(render(made, asked.format))
+    if asked.json:
+        print(json.dumps(dataclasses.asdict(made)))
     return 0
 
 
@@ -59,7 +63,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
         "--run", action="append", default=[], metavar="RUN", help="a run of the store; default: all that fit"
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="terminal")
-    options.add_store(parser)
+    options.add_common(parser)
 
 
 def _add_leaderboard(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 
+from harness.errors import warn
 from harness.nouns import Summary
 from harness.pool import Pool
 from harness.store import Store
@@ -15,7 +17,7 @@ from reports.render import render
 from reports.tables import results_table
 from runners import options
 from runners.evaluation import describe, evaluate, rescore
-from runners.preparation import Request, prepare, warn
+from runners.preparation import Request, prepare
 from runners.reporting import better, board
 
 ABSENT = 3
@@ -25,7 +27,10 @@ def run(asked: argparse.Namespace) -> int:
     """`anybench run`."""
     prepared = prepare(_request(asked, sys.argv))
     if asked.dry_run:
-        print(describe(prepared))
+        planned = describe(prepared)
+        print("\n".join(f"{name:10} {said}" for name, said in planned.items()))
+        if asked.json:
+            print(json.dumps(planned))
         return 0
     known = (*prepared.beginning.absent, *prepared.scoring.absent)
     for line in known:
@@ -47,7 +52,10 @@ def track_run(asked: argparse.Namespace) -> int:
     """`anybench track`."""
     store = options.store_at(asked.store)
     summary = read_summary(store, run_folder(store, asked.run))
-    print(f"sent to {tracking_uri(store.url)} as MLflow run {_send(summary)}")
+    uri, entry = tracking_uri(store.url), _send(summary)
+    print(f"sent to {uri} as MLflow run {entry}")
+    if asked.json:
+        print(json.dumps({"run": summary.run_id, "mlflow": uri, "mlflow_run": entry}))
     return 0
 
 
@@ -65,7 +73,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 def _add_track(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run's id, or the beginning of it")
-    options.add_store(parser)
+    options.add_common(parser)
 
 
 COMMANDS = (
@@ -82,7 +90,7 @@ def _request(asked: argparse.Namespace, command: list[str]) -> Request:
         store=options.store_at(asked.store),
         checkpoint=asked.checkpoint,
         data=asked.data,
-        limit=asked.limit,
+        limit=asked.limit or "",
         cases=asked.cases,
         samples=asked.samples,
         seed=asked.seed,
@@ -106,34 +114,43 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: t
         summary = work(pool)
     finally:
         pool.close()
+    store, folder = Store.at(summary.store), f"runs/{summary.run_id}"
+    stored = read_summary(store, folder)
+    places = {"outputs": store.path(folder)}
+    if stored.selection == summary.selection:
+        places |= _publish(stored, store, folder)
     print(render(results_table(summary, better()), "terminal"))
-    store = Store.at(summary.store)
-    folder = store.path(f"runs/{summary.run_id}")
-    print(f"outputs  {folder}")
-    if read_summary(store, folder) == summary:
-        _publish(summary, store, folder)
-    for line in summary.absent:
-        if line not in known:
-            warn(line)
-    if summary.absent:
-        warn(f"{len(summary.absent)} things that were asked for are absent, as said above")
-    if summary.failed:
-        warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
+    for name, place in places.items():
+        print(f"{name:8} {place}")
+    _say_what_is_missing(summary, known)
     if asked.json:
         print(json_line(summary))
     return ABSENT if summary.failed or summary.absent or summary.generated < summary.planned else 0
 
 
-def _publish(summary: Summary, store: Store, folder: str) -> None:
-    """Leave the tables in the run's folder, and send the run to MLflow."""
+def _say_what_is_missing(summary: Summary, known: tuple[str, ...]) -> None:
+    for line in summary.absent:
+        if line not in known:
+            warn(line)
+    if summary.absent:
+        warn(f"{len(summary.absent)} things that were asked for are absent, as said above")
+    for line in summary.failures:
+        warn(f"failed: {line}")
+    if summary.failed:
+        warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
+
+
+def _publish(summary: Summary, store: Store, folder: str) -> dict[str, str]:
+    """Leave the tables in the run's folder, and send the run to MLflow; returns where they are."""
     for name, text in _tables(summary).items():
         store.write(f"{folder}/{name}", text.encode())
-    print(f"table    {folder}/table.md")
+    places = {"table": store.path(f"{folder}/table.md")}
     try:
         _send(summary)
-        print(f"MLflow   {tracking_uri(summary.store)}")
+        places["MLflow"] = tracking_uri(summary.store)
     except TrackingError as error:
         warn(str(error))
+    return places
 
 
 def _send(summary: Summary) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from harness.errors import AbsentError, UsageError
+from harness.errors import AbsentError, UsageError, one_line
 from harness.weights import weights_file
 
 State = Mapping[str, torch.Tensor]
@@ -161,8 +161,9 @@ def _read_file(file: Path) -> State:
             f"Python objects, which are never loaded)"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(f"weights {file}: not a readable file of plain tensors ({reason})") from error
+        raise UsageError(
+            f"weights {file}: not a readable file of plain tensors ({type(error).__name__}: {one_line(error)})"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UsageError(f"weights {file}: not a dictionary of plain tensors; save the network's state_dict alone")
     return state

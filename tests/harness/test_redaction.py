@@ -9,6 +9,7 @@ from harness.redaction import redact_text, redact_values, redact_words
     ("words", "kept"),
     [
         (["--set", "hub_token=abc def"], ["--set", "hub_token=[redacted]"]),
+        (["--set=hub_token=abc def"], ["--set=hub_token=[redacted]"]),
         (["--password", "abc"], ["--password", "[redacted]"]),
         (["--store", "s3://me:b@c@bucket/x"], ["--store", "s3://[redacted]@bucket/x"]),
         (["https://host/x?sig=abc&n=1"], ["https://host/x?sig=[redacted]&n=1"]),
@@ -28,6 +29,9 @@ def test_tokens_in_free_text_are_hidden() -> None:
 def test_hidden_values_stay_unlike_and_are_hidden_once() -> None:
     first, second = redact_values({"hub_token": "a"}), redact_values({"hub_token": "b"})
     assert first != second
+    assert redact_values(first) == first
+    first, second = redact_values({"prompt": "password=red"}), redact_values({"prompt": "password=blue"})
+    assert first != second and "red " not in first["prompt"]
     assert redact_values(first) == first
 
 

@@ -38,6 +38,7 @@ def summary(store: Path | str, **changes: Any) -> Summary:
         planned=12,
         generated=11,
         failed=1,
+        failures=(),
         absent=("subject cat",),
         results=results,
         table="codi2_t4_left",
@@ -199,3 +200,11 @@ def test_unlike_names_stay_unlike_and_fit_mlflow(one: str, other: str) -> None:
 def test_importing_the_module_does_not_import_mlflow() -> None:
     code = "import harness.tracking, sys; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_database_that_was_being_made_when_its_process_died_is_made_anew(tmp_path: Path) -> None:
+    """MLflow's migrations, ended half-way, leave tables that the next one trips over."""
+    (tmp_path / "mlflow.db.new").write_bytes(b"SQLite format 3\0 and half of the rest")
+    track(summary(tmp_path), {})
+    assert len(entries(tmp_path)) == 1
+    assert not (tmp_path / "mlflow.db.new").exists()

@@ -38,6 +38,7 @@ def run(name: str, *results: Result, data: str = "4ac1", suite: str = "dreambenc
         planned=12,
         generated=12,
         failed=0,
+        failures=(),
         absent=(),
         results=results,
         table="codi2_t4_left",

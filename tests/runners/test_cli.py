@@ -166,10 +166,10 @@ def test_flags_come_from_the_environment_and_a_file_and_the_command_line_wins(
     counts = []
     for words in ((), ("--limit", "1")):
         assert anybench("run", "dreambench-mini", "--config", "run.yaml", "--dry-run", *words) == 0
-        counts.append(capsys.readouterr().out.split("cases      ")[1].split(" of")[0])
+        counts.append(capsys.readouterr().out.split("cases")[1].split(" of")[0].strip())
     monkeypatch.setenv("ANYBENCH_LIMIT", "2")
     assert anybench("run", "dreambench-mini", "--config", "run.yaml", "--dry-run") == 0
-    counts.append(capsys.readouterr().out.split("cases      ")[1].split(" of")[0])
+    counts.append(capsys.readouterr().out.split("cases")[1].split(" of")[0].strip())
     assert counts == ["3", "1", "2"]
 
 
@@ -196,6 +196,11 @@ def test_flags_come_from_the_environment_and_a_file_and_the_command_line_wins(
         (("table", "codi_t4"), "codi2_t4"),
         (("metric", "dino", "--output", "nowhere"), "nowhere: no such folder"),
         (("init", "dino", "x"), "no checkpoint named 'dino'; did you mean dino-"),
+        ((*MINI, "--system", "files", "--checkpoint", "out/typo"), "out/typo: no such file or folder"),
+        ((*MINI, "--system", "copy_input", "--store", "what?"), "cannot hold ? or ::"),
+        ((*MINI, "--system", "copy_input", "--cases", "zzz"), "(75 in all)"),
+        ((*MINI, "--system", "oracle", "--metrics", "dino-tiny", "--weights", "dino-tiny=a/b"), "a/b: no such file"),
+        (("list", "runs", "--store", str(HERE / "README.md")), "README.md"),
         (("list", "suite"), "no kind named 'suite'; did you mean suites"),
         (("leaderboard", "dreambenhc"), "no suite named 'dreambenhc'"),
         ((*MINI, "--system", "copy_input", "--address", "127.0.0.1:9", "--workers", "2"), "nothing answers there"),
@@ -268,12 +273,44 @@ def test_a_smaller_selection_leaves_the_larger_ones_summary_and_entry_alone(
 def test_a_secret_setting_is_stored_nowhere_and_still_tells_runs_apart(
     anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    names = set()
+    assert anybench("init", "stable-diffusion-tiny", tmp_path / "tiny") == 0
+    capsys.readouterr()
+    runs = set()
     for secret in ("squeamish", "ossifrage"):
-        words = ("--set", f"hub_token={secret}", "--dry-run")
-        assert anybench(*MINI, "--system", "copy_input", *words) == 0
-        names.add(capsys.readouterr().out.split()[1])
-        anybench(*MINI, "--system", "copy_input", "--set", f"hub_token={secret}", "--limit", "1")
+        words = (*MINI, "--system", "diffusers", "--checkpoint", tmp_path / "tiny", "--set", "steps=1", "--limit", "1")
+        assert anybench(*words, "--batch-size", "1", "--set", f"negative_prompt=password={secret}", "--json") == 0
+        runs.add(json_line(capsys)["run"])
         kept = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
         assert kept and secret.encode() not in kept
-    assert len(names) == 2
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("flag", ["--limit", "--cases", "--metrics"])
+def test_an_empty_shell_variable_does_not_mean_everything(
+    anybench: Run, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        anybench("run", "dreambench-mini", "--system", "copy_input", flag, "")
+    assert ended.value.code == 2
+    assert "leave the flag out to mean all" in capsys.readouterr().err
+
+
+def test_what_failed_is_named_with_its_reason(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    shutil.copy(HERE / "benchmarks/embedded/dreambench/dataset/vase/00.jpg", outputs / "vase-00_0.jpg")
+    assert anybench(*MINI, "--system", "files", "--checkpoint", outputs, "--cases", "vase-00") == 3
+    said = capsys.readouterr().err
+    assert "failed: case vase-00, sample 1: case vase-00, sample 1: no file vase-00_1.*" in said
+    assert "3 of 4 samples failed" in said
+
+
+def test_a_foreign_file_in_a_folder_of_outputs_is_named(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("hello")
+    assert anybench("metric", "color_hist", "--output", "out", "--reference", "out", "--workers", "local") == 2
+    assert "notes.txt" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from harness.generation import GENERATIONS
 from harness.nouns import Summary
 from harness.pool import LocalPool, RayPool
 from harness.store import Store, StoreError, Table
-from harness.summary import json_line, read_summary
+from harness.summary import json_line, read_summaries, read_summary
 from runners.evaluation import describe, evaluate, rescore
 from runners.preparation import Request, prepare
 
@@ -135,10 +135,44 @@ def test_failed_samples_are_tried_again_one_by_one(tmp_path: Path) -> None:
         shutil.copy(photograph, outputs / name)
     asked = request(tmp_path, system="files", checkpoint=str(outputs), cases=("vase-00",))
     prepared = prepare(asked)
-    assert evaluate(prepared, LocalPool()).failed == 1
+    ended = evaluate(prepared, LocalPool())
+    assert ended.failed == 1
+    assert ended.failures[0].startswith("case vase-00, sample 2: case vase-00, sample 2: no file vase-00_2.*")
     shutil.copy(photograph, outputs / "vase-00_2.jpg")
     again = dataclasses.replace(prepared, request=dataclasses.replace(asked, retry_failed=True))
-    assert describe(again).count("1 samples in 1 batches") == 1
+    assert describe(again)["to answer"] == "1 samples in 1 batches"
+
+
+def test_a_defect_of_the_data_is_said_of_the_cases_it_touches_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(Path(__file__).parents[2] / "benchmarks/embedded/dreambench", data)
+    (data / "dataset/vase/05.jpg").unlink()
+    touched = run(tmp_path, data=str(data), cases=("vase-00",))
+    untouched = run(tmp_path, data=str(data), cases=("dog6-00",))
+    assert len(touched.absent) == 1 and touched.absent[0].startswith("subject vase: ")
+    assert untouched.absent == ()
+
+
+def test_what_was_not_scored_stays_said_when_other_metrics_are_asked_for(tmp_path: Path) -> None:
+    first = run(tmp_path, metrics=("color_hist", "dino-tiny"))
+    assert len(first.absent) == 1
+    second = run(tmp_path, metrics=("color_hist",))
+    assert second.absent == (), "this command asked for nothing that is absent"
+    stored = read_summary(Store.at(second.store), f"runs/{second.run_id}")
+    assert stored.absent == first.absent and not stored.complete
+
+
+@pytest.mark.parametrize("damage", ["{}", "not json", ""])
+def test_a_damaged_summary_is_named_hides_no_other_run_and_is_written_anew(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, fine = run(tmp_path), run(tmp_path, seed=1)
+    store = Store.at(damaged.store)
+    store.write(f"runs/{damaged.run_id}/summary.json", damage.encode())
+    assert [one.run_id for one in read_summaries(store)] == [fine.run_id]
+    assert "summary.json: damaged, or of another version" in capsys.readouterr().err
+    assert run(tmp_path).results == damaged.results
+    assert len(read_summaries(store)) == 2
 
 
 def test_a_run_is_rescored_without_generating(tmp_path: Path) -> None:
@@ -159,8 +193,8 @@ def test_a_run_under_way_is_not_joined_by_a_second_process(tmp_path: Path) -> No
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
     said = describe(prepare(request(tmp_path, limit="10")))
-    assert "10 of 75, 4 samples each" in said
-    assert "40 samples in 5 batches" in said
+    assert said["cases"] == "10 of 75, 4 samples each"
+    assert said["to answer"] == "40 samples in 5 batches"
     assert not (tmp_path / "store").exists()
 
 
