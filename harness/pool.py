@@ -140,14 +140,15 @@ class RayPool:
     def _connect(self) -> None:
         if self._connected:
             return
-        import ray
-
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         address = _known_cluster() if self.address == "auto" else self.address
         _check_answers(address)
+        # Ray reads these when it is imported. Without the last it does not send the token that is there.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if address and _has_token():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")  # else Ray does not send the token that is there
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        import ray
+
         try:
             ray.init(
                 address=address or "local",
@@ -361,11 +362,13 @@ def _code(address: str) -> dict[str, Any]:
 
 def _known_cluster() -> str:
     """The cluster that `ray start` on this machine wrote down; asked for by "auto", Ray would wait for a dead one."""
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
     note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     try:
         return note.read_text().strip()
     except OSError as error:
-        raise PoolError(f"--address auto: this machine knows of no cluster ({note} is not there)") from error
+        raise PoolError(f"--address auto: {note} names no cluster; give its HOST:PORT") from error
 
 
 def _has_token() -> bool:

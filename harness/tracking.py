@@ -140,7 +140,8 @@ def _create_database(database: Path) -> None:
     from mlflow import MlflowClient
 
     aside = database.with_name(database.name + ".new")
-    aside.unlink(missing_ok=True)
+    for rest in aside.parent.glob(f"{aside.name}*"):  # its journal too, which SQLite would play into the new file
+        rest.unlink()
     MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
     aside.replace(database)
 
