@@ -28,6 +28,7 @@ from runners.preparation import (
     Prepared,
     Request,
     Scoring,
+    absent_of,
     load_metrics,
     select,
     sources_for,
@@ -93,7 +94,7 @@ def describe(prepared: Prepared) -> dict[str, str]:
         "cases": f"{len(scoring.planned)} of {scoring.suite.size}, {scoring.selection.samples} samples each",
         "to answer": f"{sum(len(batch.items) for batch in batches)} samples in {len(batches)} batches",
         "metrics": ", ".join(metric.name for metric in scoring.metrics),
-        "absent": "; ".join((*prepared.beginning.absent, *scoring.absent)) or "nothing",
+        "absent": "; ".join((*absent_of(scoring, prepared.beginning), *scoring.absent)) or "nothing",
     }
 
 
@@ -162,7 +163,7 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
         planned=planned,
         generations=generations,
         results=outcomes.results,
-        absent=(*_absent_of(scoring, beginning), *outcomes.absent),
+        absent=(*absent_of(scoring, beginning), *outcomes.absent),
         table=scoring.suite.table,
     )
     if keep:
@@ -184,12 +185,13 @@ def _score_one(
     except StoreError:
         raise
     except UsageError as error:
-        return [], [str(error)]
+        return [], [f"{NOT_SCORED}{metric.name}: {error}"]
     if keep:
         write_scores(scoring.store, scoring.folder, scored)
     if not scored.results:
         return [], [f"{NOT_SCORED}{metric.name}: nothing was there to be scored"]
-    return scored.results, [f"{NOT_SCORED}{metric.name} of {scored.unscored} outputs"] if scored.unscored else []
+    some = f"{NOT_SCORED}{metric.name}: {scored.unscored} outputs have nothing to be compared with"
+    return scored.results, [some] if scored.unscored else []
 
 
 def _extract(source: Source, rows: Sequence[Row], scoring: Scoring, pool: Pool) -> list[str]:
@@ -235,15 +237,6 @@ def _by_turn(generations: list[Generation]) -> Answers:
     for one in generations:
         answers.setdefault((one.case, one.turn), []).append(one)
     return answers
-
-
-def _absent_of(scoring: Scoring, beginning: Beginning) -> tuple[str, ...]:
-    """What the data folder lacks: all of it, or of a selection what it says of the selection's own clusters."""
-    if len(scoring.planned) == len(scoring.cases):
-        return beginning.absent
-    tag = scoring.suite.cluster
-    own = tuple(f"{tag} {case.tags[tag]}:" for case in scoring.planned if tag in case.tags)
-    return tuple(line for line in beginning.absent if line.startswith(own))
 
 
 def _kept_results(summary: Summary, last: Summary | None, asked: Collection[str]) -> tuple[Result, ...]:

@@ -161,6 +161,15 @@ def select(selection: Selection, cases: tuple[Case, ...]) -> tuple[Case, ...]:
     return cases[: _limit(selection.limit, len(cases))] if selection.limit else cases
 
 
+def absent_of(scoring: Scoring, beginning: Beginning) -> tuple[str, ...]:
+    """What the data folder lacks: all of it, or of a selection what it says of the selection's own clusters."""
+    if len(scoring.planned) == len(scoring.cases):
+        return beginning.absent
+    tag = scoring.suite.cluster
+    own = tuple(f"{tag} {case.tags[tag]}:" for case in scoring.planned if tag in case.tags)
+    return tuple(line for line in beginning.absent if line.startswith(own))
+
+
 def _checkpoint(request: Request, worker: Worker) -> tuple[str, str]:
     """The checkpoint as the workers are told of it, and the digest of its bytes; empty where there is none."""
     given = request.checkpoint

@@ -17,7 +17,7 @@ from reports.render import render
 from reports.tables import results_table
 from runners import options
 from runners.evaluation import describe, evaluate, rescore
-from runners.preparation import Request, prepare
+from runners.preparation import Request, absent_of, prepare
 from runners.reporting import better, board
 
 ABSENT = 3
@@ -32,7 +32,7 @@ def run(asked: argparse.Namespace) -> int:
         if asked.json:
             print(json.dumps(planned))
         return 0
-    known = (*prepared.beginning.absent, *prepared.scoring.absent)
+    known = (*absent_of(prepared.scoring, prepared.beginning), *prepared.scoring.absent)
     for line in known:
         warn(line)
     return _answer(asked, lambda pool: evaluate(prepared, pool), known)
