@@ -39,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    parser = argparse.ArgumentParser(
-        prog="anybench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options.Parser(prog="anybench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     commands: dict[str, argparse.ArgumentParser] = {}
     for room in (running, folders, reporting, catalogue):

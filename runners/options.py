@@ -9,13 +9,21 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from harness.errors import UsageError
 from harness.pool import LocalPool, Pool, RayPool
 from harness.store import Store
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -141,8 +149,9 @@ def set_defaults_from_elsewhere(parser: argparse.ArgumentParser, arguments: list
         action.option_strings[-1].removeprefix("--"): action for action in parser._actions if action.option_strings
     }
     config = {name.replace("_", "-"): value for name, value in _config(arguments).items()}
+    given = any(word.split("=")[0] == "--config" for word in arguments)
     for name in config:
-        if name not in flags and "--config" in arguments:  # one from the environment may speak to other commands
+        if name not in flags and given:  # one from the environment may speak to other commands
             raise UsageError(f"--config: {name!r} is no flag of this command; there are: {', '.join(sorted(flags))}")
     values: dict[str, Any] = {name: value for name, value in config.items() if name in flags}
     for name in flags:
