@@ -206,10 +206,11 @@ def _batches(rows: Sequence[Row], size: int) -> list[tuple[Row, ...]]:
 
 
 def _keys(table: Table) -> list[str]:
-    return [str(key) for key in table.column("key").to_pylist()]
+    return [str(key) for key in table.columns("key").column("key").to_pylist()]
 
 
 def _vectors(table: Table) -> dict[str, NDArray[Any]]:
-    keys, values = _keys(table), table.column("values")
+    rows = table.columns("key", "values")
+    keys, values = rows.column("key").to_pylist(), rows.column("values")
     flat = np.asarray(values.combine_chunks().flatten(), dtype=np.float32)
     return dict(zip(keys, flat.reshape(len(keys), -1), strict=True)) if keys else {}

@@ -18,7 +18,7 @@ from typing import Any
 from harness import media
 from harness.identity import digest_bytes, digest_file
 from harness.nouns import Case, Media, Turn
-from harness.store import Store
+from harness.store import Store, StoreError
 
 INPUTS = "inputs"
 DECODERS = 4
@@ -86,14 +86,19 @@ def media_of(case: Case) -> Iterator[Media]:
             yield from part
 
 
-def write_cases(cases: Sequence[Case]) -> bytes:
-    """Cases as JSON lines."""
-    return "".join(json.dumps(dataclasses.asdict(case)) + "\n" for case in cases).encode()
+def write_cases(store: Store, folder: str, cases: Sequence[Case]) -> None:
+    """Write a run's cases as JSON lines."""
+    lines = "".join(json.dumps(dataclasses.asdict(case)) + "\n" for case in cases)
+    store.write(f"{folder}/cases.jsonl", lines.encode())
 
 
-def read_cases(data: bytes) -> tuple[Case, ...]:
-    """Cases from the JSON lines that `write_cases` made."""
-    return tuple(_case(json.loads(line)) for line in data.decode().splitlines())
+def read_cases(store: Store, folder: str) -> tuple[Case, ...]:
+    """The cases that `write_cases` wrote; StoreError when they are not there or damaged."""
+    name = f"{folder}/cases.jsonl"
+    try:
+        return tuple(_case(json.loads(line)) for line in store.read(name).decode().splitlines())
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{store.path(name)}: damaged; the run's own line writes it anew") from error
 
 
 def _case(said: dict[str, Any]) -> Case:

@@ -268,8 +268,9 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every sample of the complete suite was answered and nothing that was asked for is absent."""
-        return self.generated == self.expected and not self.failed and not self.absent
+        """Whether every sample of the complete suite was answered and scored, and nothing asked for is absent."""
+        scored = all(one.scored == one.expected for one in self.results if not one.group)
+        return self.generated == self.expected and not self.failed and not self.absent and scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,9 +128,14 @@ class Store:
         if not self.exists(MARK):
             own = f".{uuid.uuid4().hex}"
             self.write(own, own.encode())
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(self.path(own), self.path(MARK))
-            self.remove(own)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                self.write(MARK, own.encode())
+            finally:
+                self.remove(own)
         return self.read(MARK).decode()
 
     def require(self, mark: str) -> None:
@@ -184,9 +189,9 @@ class Table:
         rows: list[dict[str, Any]] = self._joined(map(self._read, self._shards())).to_pylist()
         return rows
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        """One column of all rows, in the order of `read`; the other columns are not read."""
-        return self._joined(self._read(shard, [name]) for shard in self._shards()).column(name)
+    def columns(self, *names: str) -> pa.Table:
+        """Some columns of all rows, of one look at the shards: others may be adding to them meanwhile."""
+        return self._joined(self._read(shard, list(names)) for shard in self._shards()).select(list(names))
 
     def compact(self, tidy: Callable[[pa.Table], pa.Table] = lambda table: table) -> None:
         """Make one shard of several; `tidy` may drop rows that others supersede.

@@ -33,9 +33,13 @@ def write_beginning(store: Store, folder: str, beginning: Beginning) -> None:
 
 
 def read_beginning(store: Store, folder: str) -> Beginning:
-    """Read `run.json`; StoreError when there is no such run."""
-    said = json.loads(store.read(f"{folder}/run.json"))
-    return Beginning(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"])})
+    """Read `run.json`; StoreError when there is no such run, or its file is damaged."""
+    name = f"{folder}/run.json"
+    try:
+        said = json.loads(store.read(name))
+        return Beginning(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{store.path(name)}: damaged; the run's own line writes it anew") from error
 
 
 def write_summary(store: Store, folder: str, summary: Summary) -> None:
@@ -50,8 +54,7 @@ def read_summary(store: Store, folder: str) -> Summary:
         summary = summary_from_json(store.read(name).decode())
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(
-            f"{store.path(name)}: damaged, or of another version of anybench; the run's own line, or "
-            f"`anybench score {folder.removeprefix('runs/')}`, writes it anew"
+            f"{store.path(name)}: damaged, or of another version of anybench; the run's own line writes it anew"
         ) from error
     return dataclasses.replace(summary, store=store.url)
 
@@ -127,7 +130,8 @@ def summarise(
         generated=len(answered),
         failed=len(failed),
         failures=tuple(
-            f"case {case}, sample {sample}: {errors[case, sample]}" for case, sample in list(errors)[:NAMED]
+            f"case {case}, sample {sample}: {error.removeprefix(f'case {case}, sample {sample}: ')}"
+            for (case, sample), error in list(errors.items())[:NAMED]
         ),
         absent=absent,
         results=results,

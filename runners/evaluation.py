@@ -11,7 +11,7 @@ from harness.extraction import Missing, Row, Source, extract
 from harness.generation import GenerationTask, compact_generations, generate, outstanding, plan, read_generations
 from harness.identity import run_id
 from harness.inputs import put, read_cases, write_cases
-from harness.nouns import Generation, Metric, Result, Selection, Summary
+from harness.nouns import Generation, Metric, Result, Summary
 from harness.pool import Batch, LocalPool, Pool, PoolError
 from harness.progress import Progress
 from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
@@ -20,6 +20,7 @@ from harness.summary import (
     Beginning,
     last_summary,
     read_beginning,
+    read_summary,
     summarise,
     write_beginning,
     write_summary,
@@ -30,6 +31,8 @@ from runners.preparation import (
     Scoring,
     absent_of,
     load_metrics,
+    metric_not_scored,
+    not_scored,
     select,
     sources_for,
     suite_for,
@@ -37,9 +40,6 @@ from runners.preparation import (
 )
 
 Sample = tuple[str, int]
-
-# Begins every line about metrics without a number; their names follow, up to a colon.
-NOT_SCORED = "not scored: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,7 @@ def evaluate(prepared: Prepared, pool: Pool) -> Summary:
     """Answer what is unanswered, score what is answered, and leave a summary in the run's folder."""
     scoring = prepared.scoring
     with scoring.store.lock(scoring.folder):
-        if not scoring.store.exists(f"{scoring.folder}/run.json"):
-            scoring.store.write(f"{scoring.folder}/cases.jsonl", write_cases(scoring.cases))
-            write_beginning(scoring.store, scoring.folder, prepared.beginning)
+        _begin(prepared)
         _answer(prepared, pool)
         return _finish(scoring, prepared.beginning, pool)
 
@@ -75,10 +73,9 @@ def rescore(request: Request, folder: str, pool: Pool) -> Summary:
         )
     metrics = load_metrics(request.metrics or suite.metrics)
     sources, absent = sources_for(metrics, request, folder)
-    cases = read_cases(store.read(f"{folder}/cases.jsonl"))
+    cases = read_cases(store, folder)
     with store.lock(folder):
-        last = last_summary(store, folder)
-        selection = last.selection if last else Selection(suite.samples)
+        selection = read_summary(store, folder).selection
         planned = select(selection, cases)
         scoring = Scoring(store, folder, suite, cases, planned, selection, metrics, sources, absent, request.offline)
         return _finish(scoring, beginning, pool)
@@ -104,7 +101,7 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
     metrics = [metric for metric in scoring.metrics if applies(metric, scoring.planned)]
     for metric in scoring.metrics:
         if metric not in metrics:
-            absent.append(f"{NOT_SCORED}{metric.name}: no case has the parts it looks at")
+            absent += not_scored([metric.name], "no case has the parts it looks at")
     for name, rows in rows_by_extractor(metrics, scoring.planned, answers).items():
         if name in sources:
             try:
@@ -113,7 +110,7 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
                 raise
             except UsageError as error:
                 del sources[name]
-                absent.append(f"{NOT_SCORED}{users_of(name, metrics)}: {error}")
+                absent += not_scored(users_of(name, metrics), str(error))
     results: list[Result] = []
     for metric in metrics:
         if all(need.extractor in sources for need in metric.needs.values()):
@@ -121,6 +118,17 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
             results += scored
             absent += lines
     return Outcomes(tuple(results), tuple(absent))
+
+
+def _begin(prepared: Prepared) -> None:
+    """Write down what the run is, unless it stands there already and can be read."""
+    store, folder = prepared.scoring.store, prepared.scoring.folder
+    try:
+        read_beginning(store, folder)
+        read_cases(store, folder)
+    except StoreError:
+        write_cases(store, folder, prepared.scoring.cases)
+        write_beginning(store, folder, prepared.beginning)
 
 
 def _answer(prepared: Prepared, pool: Pool) -> None:
@@ -153,7 +161,8 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
     generations = _selected(read_generations(scoring.generations), scoring)
     last = last_summary(scoring.store, scoring.folder)
     planned = len(scoring.planned) * scoring.selection.samples
-    keep = last is None or planned >= last.planned
+    answered = len({(one.case, one.sample) for one in generations if not one.error})
+    keep = last is None or planned >= last.planned or answered >= last.generated
     outcomes = score_all(scoring, _by_turn(generations), pool, keep)
     summary = summarise(
         store=scoring.store,
@@ -173,7 +182,8 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
         write_summary(scoring.store, scoring.folder, known)
     else:
         warn(f"the store and MLflow keep this run's larger selection, of {last.planned if last else 0} samples")
-    Progress(scoring.store, scoring.folder).finish("complete" if summary.complete else "ended")
+    stored = read_summary(scoring.store, scoring.folder)
+    Progress(scoring.store, scoring.folder).finish("complete" if stored.complete else "ended")
     return summary
 
 
@@ -185,13 +195,14 @@ def _score_one(
     except StoreError:
         raise
     except UsageError as error:
-        return [], [f"{NOT_SCORED}{metric.name}: {error}"]
+        return [], not_scored([metric.name], str(error))
     if keep:
         write_scores(scoring.store, scoring.folder, scored)
     if not scored.results:
-        return [], [f"{NOT_SCORED}{metric.name}: nothing was there to be scored"]
-    some = f"{NOT_SCORED}{metric.name}: {scored.unscored} outputs have nothing to be compared with"
-    return scored.results, [some] if scored.unscored else []
+        return [], not_scored([metric.name], "nothing was there to be scored")
+    if scored.unscored:
+        return scored.results, not_scored([metric.name], f"{scored.unscored} outputs have nothing to be compared with")
+    return scored.results, []
 
 
 def _extract(source: Source, rows: Sequence[Row], scoring: Scoring, pool: Pool) -> list[str]:
@@ -211,13 +222,14 @@ def _unanswered(prepared: Prepared, done: Collection[Sample]) -> list[Batch]:
     size = request.batch_size or prepared.worker.batch
     batches = plan(scoring.cases, scoring.selection.samples, request.seed, size)
     failed = {(one.case, one.sample) for one in read_generations(scoring.generations) if one.error}
+    whole = outstanding(batches, planned, {*done, *failed})
     again = [
         Batch(batch.index, (item,))
         for batch in batches
         for item in batch.items
-        if request.retry_failed and item.case.id in planned and (item.case.id, item.sample) in failed
+        if batch not in whole and item.case.id in planned and (item.case.id, item.sample) in failed
     ]
-    return outstanding(batches, planned, {*done, *failed}) + again
+    return whole + (again if request.retry_failed else [])
 
 
 def _done(prepared: Prepared) -> set[Sample]:
@@ -248,8 +260,7 @@ def _kept_absent(summary: Summary, last: Summary | None, asked: Collection[str])
     """What was said of metrics that were not scored before and not asked for now."""
     if last is None or not _same(summary, last):
         return ()
-    said = [(line, {*line.removeprefix(NOT_SCORED).split(":")[0].split(", ")}) for line in last.absent]
-    return tuple(line for line, names in said if line.startswith(NOT_SCORED) and not names & {*asked})
+    return tuple(line for line in last.absent if (name := metric_not_scored(line)) and name not in asked)
 
 
 def _same(summary: Summary, last: Summary) -> bool:

@@ -24,6 +24,8 @@ from harness.weights import checkpoint_path, extractor_weights, local_path
 from metrics import EXTRACTORS, METRICS
 from systems import SYSTEMS
 
+NOT_SCORED = "not scored: "
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -92,8 +94,9 @@ def prepare(request: Request) -> Prepared:
     checkpoint, digest = _checkpoint(request, worker)
     listing = _read(suite, request.data)
     inputs = by_digest(listing.cases)
-    selection = Selection(_samples(request.samples, suite), request.limit, request.cases)
-    planned = select(selection, inputs.cases)
+    asked = Selection(_samples(request.samples, suite), request.limit, request.cases)
+    planned = select(asked, inputs.cases)
+    selection = _settled(asked, planned, inputs.cases)
     if worker.check:
         load(worker.check)(checkpoint, inputs.cases, suite.samples)
     if request.settings:
@@ -141,15 +144,25 @@ def sources_for(
         try:
             weights = extractor_weights(name, card, request.weights.get(name, ""), request.offline)
         except AbsentError as error:
-            absent.append(f"not scored: {users_of(name, metrics)}: {error}")
+            absent += not_scored(users_of(name, metrics), str(error))
         else:
             sources[name] = Source.of(name, card, weights, request.store, folder)
     return sources, tuple(absent)
 
 
-def users_of(extractor: str, metrics: Sequence[Metric]) -> str:
+def users_of(extractor: str, metrics: Sequence[Metric]) -> list[str]:
     """The names of the metrics that need an extractor."""
-    return ", ".join(one.name for one in metrics if extractor in {need.extractor for need in one.needs.values()})
+    return [one.name for one in metrics if extractor in {need.extractor for need in one.needs.values()}]
+
+
+def not_scored(metrics: Sequence[str], why: str) -> list[str]:
+    """A line for each metric without a number; `metric_not_scored` reads them."""
+    return [f"{NOT_SCORED}{name}: {why}" for name in metrics]
+
+
+def metric_not_scored(line: str) -> str:
+    """The metric that a line of `not_scored` is about, "" for any other line."""
+    return line.removeprefix(NOT_SCORED).split(":")[0] if line.startswith(NOT_SCORED) else ""
 
 
 def select(selection: Selection, cases: tuple[Case, ...]) -> tuple[Case, ...]:
@@ -159,6 +172,15 @@ def select(selection: Selection, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         wanted = {find(name, known, "case").id for name in selection.cases}
         cases = tuple(case for case in cases if case.id in wanted)
     return cases[: _limit(selection.limit, len(cases))] if selection.limit else cases
+
+
+def _settled(asked: Selection, planned: tuple[Case, ...], cases: tuple[Case, ...]) -> Selection:
+    """The selection in the one way in which it is written down, so that equal ones are equal."""
+    if planned == cases:
+        return Selection(asked.samples)
+    if planned == cases[: len(planned)]:
+        return Selection(asked.samples, limit=str(len(planned)))
+    return Selection(asked.samples, cases=tuple(case.id for case in planned))
 
 
 def absent_of(scoring: Scoring, beginning: Beginning) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -136,3 +137,24 @@ def test_a_second_process_is_told_that_the_folder_is_taken_and_a_dead_one_holds_
         holder.kill()
     with store.lock("r"):
         pass
+
+
+def test_columns_of_a_table_that_grows_meanwhile_belong_together(tmp_path: Path) -> None:
+    table = Table(Store.at(str(tmp_path)), "rows", SCHEMA)
+    stop = threading.Event()
+
+    def grow() -> None:
+        number = 0
+        while not stop.is_set():
+            table.append([{"case": str(number), "value": float(number)}])
+            number += 1
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        for _ in range(30):
+            rows = table.columns("case", "value")
+            assert [float(one) for one in rows.column("case").to_pylist()] == rows.column("value").to_pylist()
+    finally:
+        stop.set()
+        writer.join()

@@ -137,10 +137,45 @@ def test_failed_samples_are_tried_again_one_by_one(tmp_path: Path) -> None:
     prepared = prepare(asked)
     ended = evaluate(prepared, LocalPool())
     assert ended.failed == 1
-    assert ended.failures[0].startswith("case vase-00, sample 2: case vase-00, sample 2: no file vase-00_2.*")
+    assert ended.failures[0].startswith("case vase-00, sample 2: no file vase-00_2.*")
     shutil.copy(photograph, outputs / "vase-00_2.jpg")
     again = dataclasses.replace(prepared, request=dataclasses.replace(asked, retry_failed=True))
     assert describe(again)["to answer"] == "1 samples in 1 batches"
+
+
+@pytest.mark.parametrize("same", [{"limit": "1.0"}, {"limit": "75"}, {"limit": "900"}])
+def test_an_equal_selection_is_equal_however_it_is_written(tmp_path: Path, same: dict[str, str]) -> None:
+    assert prepare(request(tmp_path, **same)).scoring.selection == prepare(request(tmp_path)).scoring.selection
+    named = prepare(request(tmp_path, cases=("vase-01", "vase-00"))).scoring.selection
+    assert named == prepare(request(tmp_path, cases=("vase-00", "vase-01"))).scoring.selection
+    assert prepare(request(tmp_path, limit="0.4")).scoring.selection.limit == "30"
+
+
+def test_a_run_that_never_ended_is_not_scored_and_one_that_ended_smaller_does_not_hide_it(tmp_path: Path) -> None:
+    first = run(tmp_path, limit="2")
+    store, folder = Store.at(first.store), f"runs/{first.run_id}"
+    store.remove(f"{folder}/summary.json")
+    with pytest.raises(StoreError, match=r"summary\.json: cannot be read"):
+        rescore(request(tmp_path), folder, LocalPool())
+    assert run(tmp_path, limit="2") == dataclasses.replace(first, started=read_summary(store, folder).started)
+
+
+@pytest.mark.parametrize("name", ["run.json", "cases.jsonl"])
+def test_a_damaged_file_of_the_run_is_named_and_written_anew(tmp_path: Path, name: str) -> None:
+    first = run(tmp_path, limit="2")
+    store, folder = Store.at(first.store), f"runs/{first.run_id}"
+    store.write(f"{folder}/{name}", store.read(f"{folder}/{name}")[:50])
+    with pytest.raises(StoreError, match=f"{name}: damaged; the run's own line writes it anew"):
+        rescore(request(tmp_path), folder, LocalPool())
+    run(tmp_path, limit="2")
+    assert rescore(request(tmp_path), folder, LocalPool()).results == first.results
+
+
+def test_a_metric_that_scored_less_than_was_expected_keeps_the_run_from_being_complete(tmp_path: Path) -> None:
+    whole = run(tmp_path)
+    assert whole.complete
+    less = dataclasses.replace(whole.results[0], scored=whole.results[0].scored - 1)
+    assert not dataclasses.replace(whole, results=(less, *whole.results[1:])).complete
 
 
 def test_a_defect_of_the_data_is_said_of_the_cases_it_touches_alone(tmp_path: Path) -> None:
