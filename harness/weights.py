@@ -94,13 +94,16 @@ def extractor_weights(name: str, card: ExtractorCard, given: str = "", offline: 
 
 
 def weights_file(path: Path) -> Path:
-    """The file that holds the tensors of an extractor's checkpoint: itself, or the one of a folder that is read."""
+    """The file that holds the tensors of an extractor's checkpoint: itself, or the one of a folder that is read.
+
+    Raises AbsentError where a folder (a download that was cut short, say) has none.
+    """
     if path.is_file():
         return path
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
-    raise UsageError(f"weights {path}: the folder has neither {' nor '.join(WEIGHT_FILES)}")
+    raise AbsentError(f"weights {path}: the folder has neither {' nor '.join(WEIGHT_FILES)}")
 
 
 def weights_digest(path: Path) -> str:

@@ -229,7 +229,7 @@ def _reading_notes(runs: list[Summary], metrics: Sequence[str]) -> list[str]:
     shown = [result for run in runs for metric, result in _whole(run).items() if metric in metrics]
     notes = ["in each figure: value [95 % interval over clusters] samples scored/expected."] if shown else []
     if any(result.low is None for result in shown):
-        notes.append("no interval: fewer than two clusters.")
+        notes.append("no interval: fewer than two clusters, or one number of the whole set.")
     return notes + _unverified_notes(shown)
 
 

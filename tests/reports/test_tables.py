@@ -90,7 +90,7 @@ def test_a_whole_leaderboard_as_text() -> None:
         "- block 2: dino\\|v1\\|ffff\\|all-refs\n"
         "- blocks differ in a signature, in the data or in the samples asked for: do not rank across them.\n"
         "- in each figure: value [95 % interval over clusters] samples scored/expected.\n"
-        "- no interval: fewer than two clusters.\n"
+        "- no interval: fewer than two clusters, or one number of the whole set.\n"
         "- †: weights with a digest that is not known to be the published one.\n"
         "- marked: the best value of a block, among its runs with the most samples scored.\n"
     )

@@ -316,3 +316,14 @@ def test_a_foreign_file_in_a_folder_of_outputs_is_named(
     (tmp_path / "out/notes.txt").write_text("hello")
     assert anybench("metric", "color_hist", "--output", "out", "--reference", "out", "--workers", "local") == 2
     assert "notes.txt" in capsys.readouterr().err
+
+
+def test_a_weights_folder_without_weights_is_absent_and_the_rest_is_scored(
+    anybench: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "cut short").mkdir()
+    words = ("--metrics", "color_hist,dino", "--weights", f"dino-vits16={tmp_path / 'cut short'}", "--limit", "1")
+    assert anybench("run", "dreambench-mini", "--workers", "local", "--system", "copy_input", *words) == 3
+    captured = capsys.readouterr()
+    assert "not scored: dino: weights" in captured.err and "neither model.safetensors nor" in captured.err
+    assert "color_hist ↑" in captured.out
