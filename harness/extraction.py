@@ -1,7 +1,7 @@
 """The second stage: find the features that metrics need and nobody has computed, compute them, keep them.
 
-Features are keyed by what they are features of: the extractor and the digest of its weights name the table, the
-digests of the media (joined by "+" for a pair) the row. Those of a suite's own media are shared by all runs of the
+Features are keyed by what they are features of: the extractor and the digests of its weights and code name the table,
+the digests of the media (joined by "+" for a pair) the row. Those of a suite's own media are shared by all runs of the
 store; those of what a run generated stay with the run.
 """
 
@@ -16,17 +16,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.generation import explain, pick_device, raise_if_broken
+from harness.attempts import Room, attempt
+from harness.devices import device_name, pick_device
+from harness.identity import digest_code
 from harness.inputs import in_full
 from harness.names import load
-from harness.nouns import Case, Extractor, ExtractorCard, Features, Generation, Media, Need
+from harness.nouns import Case, Extractor, ExtractorCard, Features, Generation, Media, Need, sent
 from harness.pool import Batch, Pool
-from harness.store import Store, StoreError, Table
+from harness.store import Store, Table
 from harness.weights import Weights, agreed_path, weights_digest
+
+Vectors = Mapping[str, NDArray[Any]]
 
 FEATURES = pa.schema([("key", pa.string()), ("values", pa.list_(pa.float32()))])
 
 
+@sent
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of a feature: whose it is, and the media that the extractor sees together."""
@@ -55,8 +60,13 @@ class Source:
 
     @classmethod
     def of(cls, name: str, card: ExtractorCard, weights: Weights, store: Store, run_folder: str) -> Source:
-        """The source whose tables are named by the extractor, its version and its weights' digest."""
-        folder = f"features/{name}-v{card.worker.version}-{weights.digest[:12] or 'weightless'}"
+        """The source whose tables are named by the extractor, its version, its weights' digest and its code's.
+
+        The code is not part of signatures, which say what was promised; it keeps features of an extractor that
+        somebody is still writing from being read as those of the next edit.
+        """
+        code = digest_code(card.worker.build)[:8]
+        folder = f"features/{name}-v{card.worker.version}-{weights.digest[:12] or 'weightless'}-{code}"
         shared, own = (Table(store, place, FEATURES) for place in (folder, f"{run_folder}/{folder}"))
         return cls(name, card, weights, shared, own)
 
@@ -91,10 +101,10 @@ def extract(
     with another selection cuts others, and agrees to rounding.
     `report(done, failed)` is told of each batch.
     """
-    task = ExtractionTask(source.card, source.weights, store, store.mark(), offline)
+    task = ExtractionTask(source.card, source.weights, store, store.mark(), source.own.folder, offline)
     errors: dict[str, str] = {}
     for outcome in pool.map(task, missing.batches, source.card.worker):
-        vectors = outcome.rows or [Vector(row.key, None, outcome.lost) for row in outcome.batch.items]
+        vectors = _without(outcome.batch, outcome.lost) if outcome.lost else outcome.rows
         new = [one for one in vectors if one.key not in missing.have]
         for table, kept in ((source.shared, missing.shared), (source.own, missing.own)):
             table.append([{"key": one.key, "values": one.values} for one in new if one.error == "" and one.key in kept])
@@ -105,9 +115,13 @@ def extract(
     return errors
 
 
-def read_features(source: Source, rows: Sequence[Row]) -> Features:
+def read_vectors(source: Source) -> Vectors:
+    """All features of a source's two tables, by key."""
+    return {**_vectors(source.shared), **_vectors(source.own)}
+
+
+def features_of(vectors: Vectors, rows: Sequence[Row]) -> Features:
     """The features of those rows that have one, in the rows' order."""
-    vectors = {**_vectors(source.shared), **_vectors(source.own)}
     kept = [row for row in rows if row.key in vectors]
     return Features(
         values=np.stack([vectors[row.key] for row in kept]) if kept else np.zeros((0, 0), np.float32),
@@ -146,12 +160,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionTask:
-    """Everything a worker needs to build the extractor."""
+    """Everything a worker needs to build the extractor; `folder` is that of the run's own features."""
 
     card: ExtractorCard
     weights: Weights
     store: Store
     mark: str
+    folder: str
     offline: bool = False
 
     def build(self) -> Callable[[Batch], Sequence[Vector]]:
@@ -159,7 +174,8 @@ class ExtractionTask:
         self.store.require(self.mark)
         path = agreed_path(self.weights.source, self.weights.digest, weights_digest, self.offline)
         device = pick_device(self.card.worker)
-        return Embedder(load(self.card.worker.build)(path, device), self.store)
+        room = Room.remembered(self.store, f"{self.folder}/batch_size-{device_name(device)}.json")
+        return Embedder(load(self.card.worker.build)(path, device), self.store, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +184,14 @@ class Embedder:
 
     extractor: Extractor
     store: Store
+    room: Room
 
     def __call__(self, batch: Batch) -> list[Vector]:
         """A vector for every row; a row that fails alone (a damaged file) has its error instead."""
-        try:
-            return self._together(batch.items)
-        except StoreError:
-            raise
-        except Exception as error:  # whatever an extractor raises is that row's error
-            raise_if_broken(error)
-            if len(batch.items) == 1:
-                return [Vector(batch.items[0].key, None, explain(error))]
-            return [vector for row in batch.items for vector in self(Batch(batch.index, (row,)))]
+        return attempt(batch, self._together, _without, self.room)
 
-    def _together(self, rows: Sequence[Row]) -> list[Vector]:
+    def _together(self, batch: Batch) -> list[Vector]:
+        rows: Sequence[Row] = batch.items
         media = [tuple(in_full(one, self.store) for one in row.media) for row in rows]
         values = np.asarray(self.extractor.extract(media), dtype=np.float32)
         if values.ndim != 2 or len(values) != len(rows):
@@ -191,12 +201,20 @@ class Embedder:
         return [Vector(row.key, vector) for row, vector in zip(rows, values, strict=True)]
 
 
+def _without(batch: Batch, error: str) -> list[Vector]:
+    """The rows of a batch without their features."""
+    return [Vector(row.key, None, error) for row in batch.items]
+
+
 def _turn_rows(need: Need, case: Case, turn: int, answers: Sequence[Generation]) -> Iterator[Row]:
     """One row for each combination of the media of the parts; for each output where "output" is among them."""
-    fixed = {**case.turns[turn].parts, "input": case.turns[turn].inputs}
-    answered = [(one.sample, index, (media,)) for one in answers for index, media in enumerate(one.outputs)]
-    for sample, output, media in answered if "output" in need.of else [(-1, -1, ())]:
-        parts = [media if part == "output" else fixed.get(part, ()) for part in need.of]
+    asked = case.turns[turn]
+    own: list[tuple[int, int, tuple[Media, ...]]] = [(-1, -1, ())]
+    if "output" in need.of:
+        own = [(one.sample, index, (media,)) for one in answers for index, media in enumerate(one.outputs)]
+    for sample, output, media in own:
+        fixed = {**asked.parts, "input": asked.inputs, "output": media}
+        parts = [fixed.get(part, ()) for part in need.of]
         for together in itertools.product(*parts):
             yield Row(case.id, turn, sample, output, together)
 

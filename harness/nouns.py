@@ -7,15 +7,26 @@ Everything here is plain data that pickles, and importing it costs NumPy and not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Modality = Literal["text", "image", "audio", "video"]
 
+Noun = TypeVar("Noun")
 
+
+def sent(kind: type[Noun]) -> type[Noun]:
+    """Pickle a dataclass as a call of its class: what goes to workers by the thousand, at a third of the usual cost."""
+    values = attrgetter(*(field.name for field in fields(kind)))  # type: ignore[arg-type]
+    kind.__reduce__ = lambda self: (kind, values(self))  # type: ignore[method-assign]
+    return kind
+
+
+@sent
 @dataclass(frozen=True, slots=True)
 class Media:
     """One piece of content: text inline, anything else an encoded file.
@@ -31,6 +42,7 @@ class Media:
     digest: str = ""
 
 
+@sent
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One question of a case, in the order a conversation asks them.
@@ -45,6 +57,7 @@ class Turn:
     parts: Mapping[str, tuple[Media, ...]] = field(default_factory=dict)
 
 
+@sent
 @dataclass(frozen=True, slots=True)
 class Case:
     """One item of a suite: one turn for most suites, several for a conversation.
@@ -102,7 +115,8 @@ class Suite:
 class Run:
     """One suite answered by one system: everything that can change an answer, and nothing else.
 
-    `data`, `weights` are digests. `id` (harness.identity.run_id) is the name of its folder in the store.
+    `data`, `weights` and `code` (the source of the system, harness.identity.digest_code) are digests. `id`
+    (harness.identity.run_id) is the name of its folder in the store.
     """
 
     suite: str
@@ -110,11 +124,13 @@ class Run:
     data: str
     system: str
     system_version: int
+    code: str
     weights: str
     seed: int
     settings: Mapping[str, str]
 
 
+@sent
 @dataclass(frozen=True, slots=True)
 class Item:
     """One unit of generation: a case, the number of the sample, and the seed that (run seed, case, sample) gives."""
@@ -126,19 +142,25 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a system answers: text, or encoded bytes (PNG or JPEG, FLAC or WAV, MP4) for the other modalities."""
+    """What a system answers: text, or encoded bytes (PNG or JPEG, FLAC or WAV, MP4) for the other modalities.
+
+    `flags` is what only the system knows to be wrong with it: "nan", "safety_checked".
+    """
 
     modality: Modality
     data: str | bytes
+    flags: tuple[str, ...] = ()
 
 
+@sent
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One turn of one sample of one case as it was answered, or why it was not.
 
     `batch` names the batch of the plan it was made in and `batch_size` how many were really made together, so that
     an answer of a retry in a smaller batch is told apart. `seconds` is wall time a sample, `peak_memory` bytes on
-    the device (0 on CPU).
+    the device (0 on CPU). `degenerate` says what is wrong with an answer that is there (harness.degenerate): such an
+    answer is scored like any other, counted, and shown beside the score.
     """
 
     case: str
@@ -151,6 +173,7 @@ class Generation:
     seconds: float = 0.0
     device: str = ""
     peak_memory: int = 0
+    degenerate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +239,8 @@ class Result:
     """What reports read: one metric over one group ("" is the whole suite), with how much of it was scored.
 
     `low` and `high` bound a 95 % interval over clusters; None where there are fewer than two. `known_weights` is
-    False where the digest of the weights that made the number is not one that the extractor knows.
+    False where the digest of the weights that made the number is not one that the extractor knows. `degenerate` is how
+    many of the scored outputs belong to a sample that is degenerate.
     """
 
     metric: str
@@ -228,6 +252,7 @@ class Result:
     expected: int
     signature: str
     known_weights: bool = True
+    degenerate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +269,10 @@ class Summary:
     """What a run says of itself when a command ends: `--json`, MLflow, tables and the leaderboard are views of it.
 
     `expected` counts samples of the complete suite, `planned` those that this command was asked for (a limit makes it
-    smaller), `generated` and `failed` the answers among the planned. `failures` are
-    the first few failed ones, by name and error. `absent` names what was asked for and is not there
-    (subjects, weights, metrics), one line each. `provenance` is versions, platform and command line; `started` is
-    ISO 8601, UTC.
+    smaller), `generated` and `failed` the answers among the planned. `failures` are the first few failed ones, by name
+    and error; `degenerate` counts the answered samples with each flag. `absent` names what was asked for and is not
+    there (subjects, weights, metrics), one line each. `provenance` is versions, platform and command line; `started`
+    is ISO 8601, UTC.
     """
 
     run_id: str
@@ -260,6 +285,7 @@ class Summary:
     generated: int
     failed: int
     failures: tuple[str, ...]
+    degenerate: Mapping[str, int]
     absent: tuple[str, ...]
     results: tuple[Result, ...]
     table: str

@@ -5,19 +5,20 @@ What could not be scored has no score, and every result says how many samples it
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from harness.errors import UsageError
-from harness.extraction import Row, Source, read_features, rows_of
-from harness.nouns import Case, Features, Generation, Metric, Result, Score, Suite
+from harness.extraction import Row, Source, Vectors, features_of, read_vectors, rows_of
+from harness.nouns import Case, Features, Generation, Metric, Need, Result, Score, Suite
+from harness.sealing import parquet
 from harness.statistics import aggregate, interval
-from harness.store import Store, parquet
+from harness.store import Store
 
 SCORES = pa.schema(
     [
@@ -60,39 +61,74 @@ def applies(metric: Metric, cases: Iterable[Case]) -> bool:
     return any(_outputs_for(metric, case) for case in cases)
 
 
-def rows_by_extractor(metrics: Iterable[Metric], cases: Sequence[Case], answers: Answers) -> dict[str, list[Row]]:
-    """For each extractor, the rows that any of the metrics needs of it."""
-    rows: dict[str, list[Row]] = {}
-    for need in dict.fromkeys(need for metric in metrics for need in metric.needs.values()):
-        rows.setdefault(need.extractor, []).extend(rows_of(need, cases, answers))
-    return rows
+@dataclass
+class Material:
+    """What one pass of scoring works on: the planned cases and their answers.
+
+    Rows and features are made once, however many metrics look at them; so all is extracted before anything is scored.
+    """
+
+    planned: Sequence[Case]
+    answers: Answers
+    sources: Mapping[str, Source]
+    _rows: dict[Need, list[Row]] = field(default_factory=dict)
+    _vectors: dict[str, Vectors] = field(default_factory=dict)
+
+    def rows(self, need: Need) -> list[Row]:
+        """The rows that a need asks for."""
+        if need not in self._rows:
+            self._rows[need] = rows_of(need, self.planned, self.answers)
+        return self._rows[need]
+
+    def rows_by_extractor(self, metrics: Iterable[Metric]) -> dict[str, list[Row]]:
+        """For each extractor, the rows that any of the metrics needs of it."""
+        rows: dict[str, list[Row]] = {}
+        for need in dict.fromkeys(need for metric in metrics for need in metric.needs.values()):
+            rows.setdefault(need.extractor, []).extend(self.rows(need))
+        return rows
+
+    def features(self, need: Need) -> Features:
+        """The features that a need asks for, as far as they are there."""
+        if need.extractor not in self._vectors:
+            self._vectors[need.extractor] = read_vectors(self.sources[need.extractor])
+        return features_of(self._vectors[need.extractor], self.rows(need))
+
+    def features_by_role(self, metric: Metric) -> dict[str, Features]:
+        """The features of a metric's needs, without what cannot be compared whole.
+
+        Where one reference of a turn has no feature (a damaged file), the turn is left out: compared with the others
+        alone, its outputs would get another number under the same name.
+        """
+        features = {role: self.features(need) for role, need in metric.needs.items()}
+        lacking: set[tuple[str, int, int, int]] = set()
+        for role, need in metric.needs.items():
+            if len(features[role].case) < len(rows := self.rows(need)):
+                vectors = self._vectors[need.extractor]
+                lacking |= {(row.case, row.turn, row.sample, row.output) for row in rows if row.key not in vectors}
+        return {role: _without(one, lacking) for role, one in features.items()} if lacking else features
+
+    @cached_property
+    def degenerate(self) -> frozenset[tuple[str, int]]:
+        """The samples with a flag."""
+        return frozenset((one.case, one.sample) for turn in self.answers.values() for one in turn if one.degenerate)
 
 
-def score(
-    metric: Metric,
-    suite: Suite,
-    cases: Sequence[Case],
-    planned: Sequence[Case],
-    answers: Answers,
-    sources: Mapping[str, Source],
-) -> Scored:
+def score(metric: Metric, suite: Suite, cases: Sequence[Case], material: Material) -> Scored:
     """Score the planned cases (all `cases` of the data folder, or a limit's prefix of them) with one metric.
 
     Raises UsageError when a value is outside the metric's range: such a number is a bug, never a score.
     """
-    features = {
-        role: read_features(sources[need.extractor], rows_of(need, planned, answers))
-        for role, need in metric.needs.items()
-    }
+    sources, planned, flagged = material.sources, material.planned, material.degenerate
+    features = material.features_by_role(metric)
     line = signature(metric, suite, sources)
     known = all(sources[need.extractor].weights.known for need in metric.needs.values())
     groups = list(_groups(metric, suite, cases, planned))
     if metric.level == "set":
-        results = [_set_result(metric, features, group, line, known) for group in groups]
+        results = [_set_result(metric, features, group, line, known, flagged) for group in groups]
         return Scored(metric.name, (), tuple(one for one in results if one))
     scores = _scores(metric, features)
     clusters = {case.id: case.tags.get(suite.cluster, case.id) for case in planned}
-    results = [_mean_result(suite, scores, clusters, group, metric.name, line, known) for group in groups]
+    results = [_mean_result(suite, scores, clusters, group, metric.name, line, known, flagged) for group in groups]
     unscored = len(features["output"].case) - len(scores)
     return Scored(metric.name, scores, tuple(one for one in results if one), unscored)
 
@@ -111,8 +147,8 @@ def signature(metric: Metric, suite: Suite, sources: Mapping[str, Source]) -> st
 
 def write_scores(store: Store, folder: str, scored: Scored) -> None:
     """Write a metric's scores to the folder of a run, in place of earlier ones."""
-    rows = pa.Table.from_pylist([dataclasses.asdict(one) for one in scored.scores], SCORES)
-    store.write(f"{folder}/scores/{scored.metric}.parquet", parquet(rows))
+    columns = [[getattr(one, name) for one in scored.scores] for name in SCORES.names]
+    store.write(f"{folder}/scores/{scored.metric}.parquet", parquet(pa.table(columns, schema=SCORES), sealed=True))
 
 
 def _scores(metric: Metric, features: Mapping[str, Features]) -> tuple[Score, ...]:
@@ -137,6 +173,7 @@ def _mean_result(
     metric: str,
     line: str,
     known: bool,
+    flagged: Set[tuple[str, int]],
 ) -> Result | None:
     chosen = [one for one in scores if one.case in group.cases]
     if not chosen:
@@ -146,11 +183,17 @@ def _mean_result(
     units = np.array([clusters[one.case] for one in chosen])
     value = aggregate(values, names, units, suite.aggregate)
     low, high = interval(values, names, units, suite.aggregate) or (None, None)
-    return Result(metric, group.name, value, low, high, len(chosen), group.expected, line, known)
+    degenerate = sum((one.case, one.sample) in flagged for one in chosen)
+    return Result(metric, group.name, value, low, high, len(chosen), group.expected, line, known, degenerate)
 
 
 def _set_result(
-    metric: Metric, features: Mapping[str, Features], group: Group, line: str, known: bool
+    metric: Metric,
+    features: Mapping[str, Features],
+    group: Group,
+    line: str,
+    known: bool,
+    flagged: Set[tuple[str, int]],
 ) -> Result | None:
     """A set's number has no interval: resampling moves a distance away from its own value."""
     chosen = {role: _chosen(one, group.cases) for role, one in features.items()}
@@ -161,7 +204,9 @@ def _set_result(
     if not np.isfinite(value):
         return None
     _check_range(metric, np.array([value]))
-    return Result(metric.name, group.name, value, None, None, scored, group.expected, line, known)
+    output = chosen["output"]
+    degenerate = sum(one in flagged for one in zip(output.case.tolist(), output.sample.tolist(), strict=True))
+    return Result(metric.name, group.name, value, None, None, scored, group.expected, line, known, degenerate)
 
 
 def _groups(metric: Metric, suite: Suite, cases: Sequence[Case], planned: Sequence[Case]) -> Iterator[Group]:
@@ -193,7 +238,18 @@ def _outputs_for(metric: Metric, case: Case) -> int:
 
 
 def _chosen(features: Features, cases: frozenset[str]) -> Features:
-    inside = np.array([case in cases for case in features.case.tolist()], dtype=bool)
+    return _masked(features, [case in cases for case in features.case.tolist()])
+
+
+def _without(features: Features, lacking: Set[tuple[str, int, int, int]]) -> Features:
+    """The rows but those that lack a part: of their own, or of their turn's (sample and output -1)."""
+    columns = (features.case, features.turn, features.sample, features.output)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    return _masked(features, [row not in lacking and (*row[:2], -1, -1) not in lacking for row in rows])
+
+
+def _masked(features: Features, keep: Sequence[bool]) -> Features:
+    inside = np.array(keep, dtype=bool)
     arrays = (features.values, features.case, features.turn, features.sample, features.output)
     return Features(*(array[inside] for array in arrays))
 

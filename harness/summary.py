@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from harness.degenerate import count_degenerate
 from harness.errors import warn
 from harness.identity import run_id
 from harness.nouns import Generation, Result, Run, Selection, Summary
+from harness.records import parse, read_record
+from harness.redaction import redact_text
 from harness.store import Store, StoreError
 
 # How many failures a summary names; the run's generations have all.
@@ -36,10 +39,14 @@ def read_beginning(store: Store, folder: str) -> Beginning:
     """Read `run.json`; StoreError when there is no such run, or its file is damaged."""
     name = f"{folder}/run.json"
     try:
-        said = json.loads(store.read(name))
-        return Beginning(**{**said, "run": Run(**said["run"]), "absent": tuple(said["absent"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{store.path(name)}: damaged; the run's own line writes it anew") from error
+        beginning = read_record(Beginning, parse(store.read(name)))
+        if run_id(beginning.run) != folder.rpartition("/")[2]:
+            raise ValueError("what it says is not what its folder is named by")
+        return beginning
+    except ValueError as error:
+        raise StoreError(
+            f"{store.path(name)}: damaged, or of another version; the run's own line writes anew what it needs"
+        ) from error
 
 
 def write_summary(store: Store, folder: str, summary: Summary) -> None:
@@ -52,7 +59,7 @@ def read_summary(store: Store, folder: str) -> Summary:
     name = f"{folder}/summary.json"
     try:
         summary = summary_from_json(store.read(name).decode())
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise StoreError(
             f"{store.path(name)}: damaged, or of another version of anybench; the run's own line writes it anew"
         ) from error
@@ -71,22 +78,13 @@ def last_summary(store: Store, folder: str) -> Summary | None:
 
 
 def summary_to_json(summary: Summary) -> str:
-    """The whole summary."""
-    return json.dumps(dataclasses.asdict(summary), indent=1)
+    """The whole summary; the store's URL without the password it may have."""
+    return json.dumps(dataclasses.asdict(summary) | {"store": redact_text(summary.store)}, indent=1)
 
 
 def summary_from_json(text: str) -> Summary:
-    """The summary that `summary_to_json` wrote; ValueError, TypeError or KeyError for anything else."""
-    said = json.loads(text)
-    selection = said["selection"]
-    nested = {
-        "run": Run(**said["run"]),
-        "selection": Selection(**{**selection, "cases": tuple(selection["cases"])}),
-        "failures": tuple(said["failures"]),
-        "absent": tuple(said["absent"]),
-        "results": tuple(Result(**one) for one in said["results"]),
-    }
-    return Summary(**{**said, **nested})
+    """The summary that `summary_to_json` wrote; ValueError for anything else."""
+    return read_record(Summary, parse(text))
 
 
 def read_summaries(store: Store) -> list[Summary]:
@@ -133,7 +131,8 @@ def summarise(
             f"case {case}, sample {sample}: {error.removeprefix(f'case {case}, sample {sample}: ')}"
             for (case, sample), error in list(errors.items())[:NAMED]
         ),
-        absent=absent,
+        degenerate=count_degenerate(generations),
+        absent=tuple(map(redact_text, absent)),
         results=results,
         table=table,
         started=beginning.started,
@@ -153,16 +152,18 @@ def json_line(summary: Summary) -> str:
             "scored": one.scored,
             "expected": one.expected,
             "signature": one.signature,
+            "degenerate": one.degenerate,
         }
         for one in summary.results
     ]
     said: dict[str, Any] = {
         "run": summary.run_id,
-        "store": summary.store,
+        "store": redact_text(summary.store),
         "suite": summary.run.suite,
         "system": summary.run.system,
         "complete": summary.complete,
         "failed": summary.failed,
+        "degenerate": dict(summary.degenerate),
         "scores": scores,
     }
     return json.dumps(said)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from harness.degenerate import mark_repeated
 from harness.errors import UsageError, warn
 from harness.extraction import Missing, Row, Source, extract
-from harness.generation import GenerationTask, compact_generations, generate, outstanding, plan, read_generations
+from harness.generation import (
+    GenerationTask,
+    compact_generations,
+    generate,
+    outstanding,
+    plan,
+    read_answered,
+    read_generations,
+)
 from harness.identity import run_id
 from harness.inputs import put, read_cases, write_cases
 from harness.nouns import Generation, Metric, Result, Summary
 from harness.pool import Batch, LocalPool, Pool, PoolError
 from harness.progress import Progress
-from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
+from harness.scoring import Answers, Material, applies, score, write_scores
 from harness.store import StoreError
 from harness.summary import (
     Beginning,
@@ -73,7 +82,7 @@ def rescore(request: Request, folder: str, pool: Pool) -> Summary:
         )
     metrics = load_metrics(request.metrics or suite.metrics)
     sources, absent = sources_for(metrics, request, folder)
-    cases = read_cases(store, folder)
+    cases = read_cases(store, folder, beginning.run.data)
     with store.lock(folder):
         selection = read_summary(store, folder).selection
         planned = select(selection, cases)
@@ -102,7 +111,8 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
     for metric in scoring.metrics:
         if metric not in metrics:
             absent += not_scored([metric.name], "no case has the parts it looks at")
-    for name, rows in rows_by_extractor(metrics, scoring.planned, answers).items():
+    material = Material(scoring.planned, answers, sources)
+    for name, rows in material.rows_by_extractor(metrics).items():
         if name in sources:
             try:
                 absent += _extract(sources[name], rows, scoring, pool)
@@ -114,7 +124,7 @@ def score_all(scoring: Scoring, answers: Answers, pool: Pool, keep: bool = True)
     results: list[Result] = []
     for metric in metrics:
         if all(need.extractor in sources for need in metric.needs.values()):
-            scored, lines = _score_one(metric, scoring, answers, sources, keep)
+            scored, lines = _score_one(metric, scoring, material, keep)
             results += scored
             absent += lines
     return Outcomes(tuple(results), tuple(absent))
@@ -125,7 +135,7 @@ def _begin(prepared: Prepared) -> None:
     store, folder = prepared.scoring.store, prepared.scoring.folder
     try:
         read_beginning(store, folder)
-        read_cases(store, folder)
+        read_cases(store, folder, prepared.beginning.run.data)
     except StoreError:
         write_cases(store, folder, prepared.scoring.cases)
         write_beginning(store, folder, prepared.beginning)
@@ -158,7 +168,7 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
 
     A smaller selection than the run's last one is answered, and leaves the larger one's summary and scores alone.
     """
-    generations = _selected(read_generations(scoring.generations), scoring)
+    generations = mark_repeated(_selected(read_generations(scoring.generations), scoring), scoring.cases)
     last = last_summary(scoring.store, scoring.folder)
     planned = len(scoring.planned) * scoring.selection.samples
     answered = len({(one.case, one.sample) for one in generations if not one.error})
@@ -188,10 +198,10 @@ def _finish(scoring: Scoring, beginning: Beginning, pool: Pool) -> Summary:
 
 
 def _score_one(
-    metric: Metric, scoring: Scoring, answers: Answers, sources: Mapping[str, Source], keep: bool
+    metric: Metric, scoring: Scoring, material: Material, keep: bool
 ) -> tuple[Sequence[Result], Sequence[str]]:
     try:
-        scored = score(metric, scoring.suite, scoring.cases, scoring.planned, answers, sources)
+        scored = score(metric, scoring.suite, scoring.cases, material)
     except StoreError:
         raise
     except UsageError as error:
@@ -221,22 +231,23 @@ def _unanswered(prepared: Prepared, done: Collection[Sample]) -> list[Batch]:
     planned = {case.id for case in scoring.planned}
     size = request.batch_size or prepared.worker.batch
     batches = plan(scoring.cases, scoring.selection.samples, request.seed, size)
-    failed = {(one.case, one.sample) for one in read_generations(scoring.generations) if one.error}
+    _, failed = read_answered(scoring.generations)
     whole = outstanding(batches, planned, {*done, *failed})
-    again = [
+    if not request.retry_failed:
+        return whole
+    taken = {batch.index for batch in whole}
+    return whole + [
         Batch(batch.index, (item,))
         for batch in batches
         for item in batch.items
-        if batch not in whole and item.case.id in planned and (item.case.id, item.sample) in failed
+        if batch.index not in taken and item.case.id in planned and (item.case.id, item.sample) in failed
     ]
-    return whole + (again if request.retry_failed else [])
 
 
 def _done(prepared: Prepared) -> set[Sample]:
     """The samples that count as answered: failed ones too, unless they are to be tried again."""
-    retry = prepared.request.retry_failed
-    generations = read_generations(prepared.scoring.generations)
-    return {(one.case, one.sample) for one in generations if not (retry and one.error)}
+    answered, failed = read_answered(prepared.scoring.generations)
+    return answered if prepared.request.retry_failed else answered | failed
 
 
 def _selected(generations: list[Generation], scoring: Scoring) -> list[Generation]:

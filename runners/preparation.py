@@ -12,12 +12,12 @@ from benchmarks import SUITES
 from harness.errors import AbsentError, UsageError
 from harness.extraction import Source
 from harness.generation import GENERATIONS, convert
-from harness.identity import digest_cases, digest_tree, run_id
+from harness.identity import digest_cases, digest_code, digest_tree, run_id
 from harness.inputs import Inputs, by_digest
 from harness.names import find, load
 from harness.nouns import Case, Listing, Metric, Run, Selection, Suite, Worker
 from harness.provenance import provenance
-from harness.redaction import redact_values
+from harness.redaction import hide, redact_text, redact_values
 from harness.store import Store, Table
 from harness.summary import Beginning
 from harness.weights import checkpoint_path, extractor_weights, local_path
@@ -88,11 +88,13 @@ class Prepared:
 
 def prepare(request: Request) -> Prepared:
     """Check all that can be checked before anything runs; UsageError for the first thing that is wrong."""
+    hide(request.settings)
     worker = find(request.system, SYSTEMS, "system")
     suite = suite_for(request.suite, request.system)
     metrics = load_metrics(request.metrics or suite.metrics)
-    checkpoint, digest = _checkpoint(request, worker)
+    checkpoint, digest = find_checkpoint(request, worker)
     listing = _read(suite, request.data)
+    _check_suite(suite, listing)
     inputs = by_digest(listing.cases)
     asked = Selection(_samples(request.samples, suite), request.limit, request.cases)
     planned = select(asked, inputs.cases)
@@ -107,12 +109,13 @@ def prepare(request: Request) -> Prepared:
         data=digest_cases(inputs.cases),
         system=request.system,
         system_version=worker.version,
+        code=digest_code(worker.build),
         weights=digest,
         seed=request.seed,
         settings=redact_values(dict(sorted(request.settings.items()))),
     )
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    beginning = Beginning(run, checkpoint, listing.absent, started, provenance(request.command))
+    beginning = Beginning(run, redact_text(checkpoint), listing.absent, started, provenance(request.command))
     folder = f"runs/{run_id(run)}"
     sources, absent = sources_for(metrics, request, folder)
     scoring = Scoring(
@@ -192,7 +195,7 @@ def absent_of(scoring: Scoring, beginning: Beginning) -> tuple[str, ...]:
     return tuple(line for line in beginning.absent if line.startswith(own))
 
 
-def _checkpoint(request: Request, worker: Worker) -> tuple[str, str]:
+def find_checkpoint(request: Request, worker: Worker) -> tuple[str, str]:
     """The checkpoint as the workers are told of it, and the digest of its bytes; empty where there is none."""
     given = request.checkpoint
     if worker.checkpoint == "none" and given:
@@ -211,6 +214,18 @@ def _read(suite: Suite, data: str) -> Listing:
     return suite.read(data or suite.embedded)
 
 
+def _check_suite(suite: Suite, listing: Listing) -> None:
+    """UsageError for a suite whose own description does not fit its cases: its numbers would mean something else."""
+    tags = sorted({tag for case in listing.cases for tag in case.tags})
+    for tag in filter(None, (suite.cluster, *suite.groups)):
+        if listing.cases and tag not in tags:
+            raise UsageError(f"suite {suite.name}: no case has the tag {tag!r}; they have: {', '.join(tags) or 'none'}")
+    if len(listing.cases) > suite.size:
+        raise UsageError(
+            f"suite {suite.name}: {len(listing.cases)} cases were found, and its size is {suite.size}; raise its size"
+        )
+
+
 def _samples(asked: int, suite: Suite) -> int:
     if not 0 <= asked <= suite.samples:
         raise UsageError(f"--samples {asked}: suite {suite.name} has {suite.samples} a case; ask for 1 to that many")
@@ -220,7 +235,7 @@ def _samples(asked: int, suite: Suite) -> int:
 def _limit(text: str, cases: int) -> int:
     try:
         count = math.ceil(float(text) * cases) if "." in text else int(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         count = 0
     if count < 1 or ("." in text and float(text) > 1):
         raise UsageError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 from toys import LENGTHS, LONGER, Lengths, text_cases, toy_suite
 
 from harness.errors import UsageError
-from harness.extraction import FEATURES, Missing, Row, Source, extract, read_features, rows_of
+from harness.extraction import FEATURES, Missing, Row, Source, extract, features_of, read_vectors, rows_of
 from harness.identity import digest_bytes
 from harness.inputs import by_digest
 from harness.nouns import Case, Features, Generation, Media, Metric, Need, Turn
 from harness.pool import LocalPool
-from harness.scoring import Answers, applies, rows_by_extractor, score, write_scores
+from harness.scoring import Answers, Material, applies, score, write_scores
 from harness.store import Store
 from harness.weights import NO_WEIGHTS
 
@@ -77,7 +78,7 @@ def test_features_are_computed_once_and_the_suites_own_are_shared_by_all_runs(tm
     assert len(Missing.of(first, rows)) == 0
     assert len(Missing.of(second, rows)) == 1, "the reference is there, the output belongs to the other run"
     assert (len(first.shared.read()), len(first.own.read())) == (1, 1)
-    features = read_features(first, rows)
+    features = features_of(read_vectors(first), rows)
     assert features.values.tolist() == [[9, 1], [6, 1], [6, 1]]
     assert (features.case.tolist(), features.sample.tolist()) == (["c", "c", "d"], [-1, 0, 0])
 
@@ -86,15 +87,17 @@ def test_a_medium_that_gives_no_feature_is_named_and_costs_its_neighbours_nothin
     store, source = source_at(tmp_path)
     rows = [Row("c", 0, number, 0, (text(said),)) for number, said in enumerate(("fine", "damaged", "good"))]
     errors = extract(source, Missing.of(source, rows), store, LocalPool(), False, ignore)
-    assert errors == {rows[1].key: "ValueError: a damaged text"}
-    assert read_features(source, rows).sample.tolist() == [0, 2]
+    assert list(errors) == [rows[1].key]
+    assert re.fullmatch(r"ValueError: a damaged text \(toys\.py:\d+\)", errors[rows[1].key])
+    assert features_of(read_vectors(source), rows).sample.tolist() == [0, 2]
 
 
 def scored(tmp_path: Path, metric: Metric, cases: tuple[Case, ...], planned: tuple[Case, ...], answers: Answers):  # type: ignore[no-untyped-def]
     store, source = source_at(tmp_path)
-    for rows in rows_by_extractor([metric], planned, answers).values():
+    material = Material(planned, answers, {"lengths": source})
+    for rows in material.rows_by_extractor([metric]).values():
         extract(source, Missing.of(source, rows), store, LocalPool(), False, ignore)
-    return score(metric, replace(toy_suite(len(cases)), size=len(cases)), cases, planned, answers, {"lengths": source})
+    return score(metric, replace(toy_suite(len(cases)), size=len(cases)), cases, material)
 
 
 def test_results_are_the_mean_over_samples_then_cases_then_clusters(tmp_path: Path) -> None:
@@ -180,17 +183,12 @@ def test_groups_whose_size_nobody_knows_are_left_out_where_cases_are_absent(tmp_
     store, source = source_at(tmp_path)
     cases = tuple(replace(case, tags={**case.tags, "kind": "live"}) for case in by_digest(text_cases(4)).cases)
     answers = all_answers(cases)
-    extract(
-        source,
-        Missing.of(source, rows_by_extractor([LONGER], cases, answers)["lengths"]),
-        store,
-        LocalPool(),
-        False,
-        ignore,
-    )
+    material = Material(cases, answers, {"lengths": source})
+    rows = material.rows_by_extractor([LONGER])["lengths"]
+    extract(source, Missing.of(source, rows), store, LocalPool(), False, ignore)
     for size, groups in ((4, {"", "kind=live", "subject=a", "subject=b"}), (6, {"", "subject=a", "subject=b"})):
         suite = replace(toy_suite(4), size=size, groups=("kind", "subject"))
-        found = score(LONGER, suite, cases, cases, answers, {"lengths": source}).results
+        found = score(LONGER, suite, cases, material).results
         assert {one.group for one in found} == groups
         assert found[0].expected == 2 * size
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import benchmarks.dreambench
 from harness.errors import UsageError
 from harness.generation import GENERATIONS
 from harness.nouns import Summary
-from harness.pool import LocalPool, RayPool
+from harness.pool import LocalPool
+from harness.ray_pool import RayPool
 from harness.store import Store, StoreError, Table
 from harness.summary import json_line, read_summaries, read_summary
 from runners.evaluation import describe, evaluate, rescore
@@ -165,7 +167,7 @@ def test_a_damaged_file_of_the_run_is_named_and_written_anew(tmp_path: Path, nam
     first = run(tmp_path, limit="2")
     store, folder = Store.at(first.store), f"runs/{first.run_id}"
     store.write(f"{folder}/{name}", store.read(f"{folder}/{name}")[:50])
-    with pytest.raises(StoreError, match=f"{name}: damaged; the run's own line writes it anew"):
+    with pytest.raises(StoreError, match=f"{name}: damaged.*; the run's own line writes"):
         rescore(request(tmp_path), folder, LocalPool())
     run(tmp_path, limit="2")
     assert rescore(request(tmp_path), folder, LocalPool()).results == first.results
@@ -236,9 +238,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
 def test_the_json_line_is_the_documented_object(tmp_path: Path) -> None:
     summary = run(tmp_path, limit="1")
     said = json.loads(json_line(summary))
-    assert list(said) == ["run", "store", "suite", "system", "complete", "failed", "scores"]
+    assert list(said) == ["run", "store", "suite", "system", "complete", "failed", "degenerate", "scores"]
     assert (said["complete"], said["failed"]) == (False, 0)
-    fields = ["metric", "group", "value", "low", "high", "scored", "expected", "signature"]
+    fields = ["metric", "group", "value", "low", "high", "scored", "expected", "signature", "degenerate"]
     assert all(list(one) == fields for one in said["scores"])
 
 
@@ -251,7 +253,7 @@ def test_copying_the_input_scores_one_where_the_input_is_the_only_reference(tmp_
 
 
 @pytest.mark.ray
-def test_a_run_killed_half_way_goes_on_to_identical_scores(tmp_path: Path) -> None:
+def test_a_run_killed_half_way_goes_on_with_another_number_of_workers_to_identical_scores(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runners.cli", "run", "dreambench-mini", "--system", "copy_input"]
     command += ["--metrics", "color_hist", "--workers", "2", "--batch-size", "1", "--store", str(tmp_path / "store")]
     started = subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parents[2])
@@ -263,7 +265,7 @@ def test_a_run_killed_half_way_goes_on_to_identical_scores(tmp_path: Path) -> No
     signal_group(started)
     kept = len(Table(Store.at(str(tmp_path / "store")), f"runs/{folder.name}/generations", GENERATIONS).read())
     assert 150 <= kept < 300
-    pool = RayPool(workers=2)
+    pool = RayPool(workers=1)
     try:
         resumed = evaluate(prepare(request(tmp_path, batch_size=1)), pool)
     finally:
@@ -279,3 +281,20 @@ def signal_group(process: subprocess.Popen[bytes]) -> None:
 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cluster": "subjekt"}, "no case has the tag 'subjekt'; they have: "),
+        ({"groups": ("subject", "nope")}, "no case has the tag 'nope'"),
+        ({"size": 74}, "75 cases were found, and its size is 74; raise its size"),
+    ],
+)
+def test_a_suite_that_does_not_fit_its_own_cases_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], said: str
+) -> None:
+    unfit = dataclasses.replace(benchmarks.dreambench.DREAMBENCH_MINI, **changes)  # type: ignore[arg-type]
+    monkeypatch.setattr(benchmarks.dreambench, "DREAMBENCH_MINI", unfit)
+    with pytest.raises(UsageError, match=said):
+        prepare(request(tmp_path))
