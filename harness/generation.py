@@ -2,34 +2,37 @@
 
 Batches are cut from the whole plan, not from what is left of it, and a batch is generated whole: so a run that was
 killed and resumed, or begun with a limit, holds bitwise the answers of one left alone (same batch size, dtype, device,
-threads). A batch that raises is tried again item by item, and what fails alone is a row with an error.
+threads). A batch that raises is tried again item by item, or in halves where the device's memory ran out, and what
+fails alone is a row with an error.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import platform
-import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from harness.errors import UsageError
-from harness.identity import digest_bytes, digest_tree, sample_seed
-from harness.inputs import handed_out
-from harness.media import MediaError
+from harness.attempts import Room, attempt
+from harness.devices import device_name, peak_memory, pick_device, reset_peak_memory
+from harness.errors import UsageError, shown
+from harness.identity import digest_tree, sample_seed
+from harness.inputs import handed_out, stored_medium
+from harness.keeping import keep_answers
 from harness.names import load
-from harness.nouns import Case, Generation, Item, Media, Output, System, Turn, Worker
-from harness.pool import Batch, BrokenWorker, Outcome, Pool
-from harness.redaction import redact_text
+from harness.nouns import Case, Generation, Item, System, Worker
+from harness.pool import Batch, Outcome, Pool
+from harness.redaction import hide
 from harness.store import Store, StoreError, Table
 from harness.weights import agreed_path
 
 MEDIA = pa.struct([("modality", pa.string()), ("text", pa.string()), ("uri", pa.string()), ("digest", pa.string())])
+MEDIA_FIELDS = tuple(field.name for field in MEDIA)
 GENERATIONS = pa.schema(
     [
         ("case", pa.string()),
@@ -42,11 +45,12 @@ GENERATIONS = pa.schema(
         ("seconds", pa.float64()),
         ("device", pa.string()),
         ("peak_memory", pa.int64()),
+        ("degenerate", pa.list_(pa.string())),
     ]
 )
 
-# An error row says what happened, not the whole of a native stack.
-ERROR_CHARACTERS = 500
+# What a row is a row of.
+KEYS = ("case", "sample", "turn")
 
 
 def plan(cases: Sequence[Case], samples: int, seed: int, batch_size: int) -> list[Batch]:
@@ -69,17 +73,24 @@ def outstanding(batches: Sequence[Batch], wanted: Collection[str], done: Collect
 
 def read_generations(table: Table) -> list[Generation]:
     """The generations of a run, one for each (case, sample, turn): an answer counts before an error."""
-    return _current([_generation(row) for row in table.read()])
+    try:
+        return [_generation(row) for row in _current(table.rows()).to_pylist()]
+    except ValueError as error:
+        where = table.store.path(table.folder)
+        raise StoreError(f"{where}: a row names a file that is none of the store's own") from error
+
+
+def read_answered(table: Table) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
+    """The samples of a run that have an answer to every turn so far, and those that have an error instead."""
+    rows = _current(table.columns(*KEYS, "error"))
+    samples = list(zip(rows.column("case").to_pylist(), rows.column("sample").to_pylist(), strict=True))
+    failed = {sample for sample, error in zip(samples, rows.column("error").to_pylist(), strict=True) if error}
+    return set(samples) - failed, failed
 
 
 def compact_generations(table: Table) -> None:
     """One shard of several, without the errors that an answer has superseded."""
-
-    def tidy(rows: pa.Table) -> pa.Table:
-        kept = _current([_generation(row) for row in rows.to_pylist()])
-        return pa.Table.from_pylist([asdict(row) for row in kept], GENERATIONS)
-
-    table.compact(tidy)
+    table.compact(_current)
 
 
 def generate(
@@ -96,7 +107,7 @@ def generate(
     """
     for outcome in pool.map(task, batches, task.worker):
         rows = [row for row in _rows(outcome) if (row.case, row.sample) not in done]
-        table.append([asdict(row) for row in rows])
+        table.append([_row(generation) for generation in rows])
         samples = {(row.case, row.sample) for row in rows}
         failed = {(row.case, row.sample) for row in rows if row.error}
         report(len(samples), len(failed))
@@ -120,12 +131,14 @@ class GenerationTask:
 
     def build(self) -> Callable[[Batch], Sequence[Generation]]:
         """Load the system on this worker's device; UsageError for a checkpoint or a setting it does not take."""
+        hide(self.settings)
         self.store.require(self.mark)
         path = agreed_path(self.checkpoint, self.digest, digest_tree, self.offline)
         device = pick_device(self.worker)
         build = load(self.worker.build)
         system = build(path, device, **convert(build, self.settings))
-        return Answerer(system, self, device)
+        memory = os.path.join(os.path.dirname(self.media_folder), f"batch_size-{device_name(device)}.json")
+        return Answerer(system, self, device, Room.remembered(self.store, memory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +148,11 @@ class Answerer:
     system: System
     task: GenerationTask
     device: str
+    room: Room
 
     def __call__(self, batch: Batch) -> list[Generation]:
         """Rows for every turn of every item; items that fail alone have error rows."""
-        try:
-            return self._together(batch)
-        except (StoreError, BrokenWorker):
-            raise
-        except Exception as error:  # whatever a system raises is that case's answer
-            raise_if_broken(error)
-            if len(batch.items) == 1:
-                return failure(batch, explain(error), self.device)
-            return [row for item in batch.items for row in self(Batch(batch.index, (item,)))]
+        return attempt(batch, self._together, lambda item, error: failure(item, error, self.device), self.room)
 
     def _together(self, batch: Batch) -> list[Generation]:
         store, parts = self.task.store, self.task.worker.sees_parts
@@ -155,44 +161,23 @@ class Answerer:
         start = time.perf_counter()
         answers = self.system.generate(items)
         seconds = (time.perf_counter() - start) / len(items)
-        if len(answers) != len(items):
-            raise ValueError(f"the system gave {len(answers)} answers to {len(items)} items")
+        kept = keep_answers(store, self.task.media_folder, items, answers)
         return [
             Generation(
                 case=item.case.id,
                 sample=item.sample,
                 turn=turn,
-                outputs=outputs,
+                outputs=answer.outputs,
                 batch=batch.index,
                 batch_size=len(items),
                 seconds=seconds,
                 device=self.device,
                 peak_memory=peak_memory(self.device),
+                degenerate=answer.flags,
             )
-            for item, answer in zip(items, answers, strict=True)
-            for turn, outputs in enumerate(self._kept(item.case, answer))
+            for item, answers_of_turns in zip(items, kept, strict=True)
+            for turn, answer in enumerate(answers_of_turns)
         ]
-
-    def _kept(self, case: Case, answer: Sequence[Sequence[Output]]) -> Iterable[tuple[Media, ...]]:
-        if len(answer) != len(case.turns):
-            raise ValueError(f"the system answered {len(answer)} turns of {len(case.turns)}")
-        return [self._kept_turn(turn, outputs) for turn, outputs in zip(case.turns, answer, strict=True)]
-
-    def _kept_turn(self, turn: Turn, outputs: Sequence[Output]) -> tuple[Media, ...]:
-        given = tuple(output.modality for output in outputs)
-        if given != turn.wants:
-            raise ValueError(f"the system answered {given}, and {turn.wants} was wanted")
-        return tuple(map(self._keep, outputs))
-
-    def _keep(self, output: Output) -> Media:
-        if isinstance(output.data, str) != (output.modality == "text"):
-            raise ValueError(f"the system called {type(output.data).__name__} an output of modality {output.modality}")
-        if isinstance(output.data, str):
-            return Media("text", text=output.data, digest=digest_bytes(output.data.encode()))
-        kept = self.task.store.put_media(self.task.media_folder, output.data)
-        if kept.modality != output.modality:
-            raise MediaError(f"the system called {kept.uri} {output.modality}, and its bytes are {kept.modality}")
-        return kept
 
 
 def failure(batch: Batch, error: str, device: str = "") -> list[Generation]:
@@ -204,19 +189,6 @@ def failure(batch: Batch, error: str, device: str = "") -> list[Generation]:
         for item in batch.items
         for turn in range(len(item.case.turns))
     ]
-
-
-def explain(error: BaseException) -> str:
-    """One line about an exception; a UsageError already is one."""
-    message = redact_text(" ".join(str(error).split()))
-    return (message if isinstance(error, UsageError) else f"{type(error).__name__}: {message}")[:ERROR_CHARACTERS]
-
-
-def raise_if_broken(error: BaseException) -> None:
-    """After a device-side fault every later call of the process fails too: it is the worker's end, not the case's."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.AcceleratorError):
-        raise BrokenWorker(explain(error)) from error
 
 
 def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str, Any]:
@@ -235,58 +207,28 @@ def convert(build: Callable[..., Any], settings: Mapping[str, str]) -> dict[str,
     return {name: _converted(name, text, accepted[name]) for name, text in settings.items()}
 
 
-def pick_device(worker: Worker) -> str:
-    """ "cuda" for a worker that wants a GPU and sees one, else "cpu"; imports torch only for those that want one.
-
-    On the CPU torch gets one thread, as Ray gives it, so that this process and Ray's workers compute the same bits.
-
-    Raises UsageError where a GPU was handed out (CUDA_VISIBLE_DEVICES names one) and torch sees none.
-    """
-    if not worker.gpus:
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    handed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if handed not in ("", "-1"):
-        raise UsageError(
-            f"CUDA_VISIBLE_DEVICES={handed}, and torch sees no GPU on {platform.node()}: is its driver up?"
-        )
-    torch.set_num_threads(1)
-    return "cpu"
-
-
-def peak_memory(device: str) -> int:
-    """The most bytes that tensors held on the device since the last reset; 0 on CPU."""
-    if device == "cpu":
-        return 0
-    import torch
-
-    return int(torch.cuda.max_memory_allocated())
-
-
-def reset_peak_memory(device: str) -> None:
-    """Begin to measure anew."""
-    if device != "cpu":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _current(rows: Sequence[Generation]) -> list[Generation]:
-    kept: dict[tuple[str, int, int], Generation] = {}
-    for row in sorted(rows, key=lambda one: bool(one.error)):
-        kept.setdefault((row.case, row.sample, row.turn), row)
-    return sorted(kept.values(), key=lambda one: (one.case, one.sample, one.turn))
+def _current(rows: pa.Table) -> pa.Table:
+    """One row for each (case, sample, turn), sorted by them: an answer before an error."""
+    failed = pc.not_equal(rows.column("error"), "")
+    order = [(name, "ascending") for name in (*KEYS, "failed")]
+    rows = rows.append_column("failed", failed).sort_by(order).drop_columns("failed")
+    keys = list(zip(*(rows.column(name).to_pylist() for name in KEYS), strict=True))
+    return rows.filter(pa.array([key != before for key, before in zip(keys, [None, *keys], strict=False)], pa.bool_()))
 
 
 def _rows(outcome: Outcome) -> Sequence[Generation]:
-    return failure(outcome.batch, outcome.lost) if outcome.lost else outcome.rows
+    return failure(outcome.batch, shown(outcome.lost)) if outcome.lost else outcome.rows
+
+
+def _row(generation: Generation) -> dict[str, Any]:
+    """A generation as a row of its table."""
+    row = {name: getattr(generation, name) for name in GENERATIONS.names}
+    return {**row, "outputs": [{name: getattr(one, name) for name in MEDIA_FIELDS} for one in generation.outputs]}
 
 
 def _generation(row: dict[str, Any]) -> Generation:
-    return Generation(**{**row, "outputs": tuple(Media(**one) for one in row["outputs"])})
+    outputs = tuple(map(stored_medium, row["outputs"]))
+    return Generation(**{**row, "outputs": outputs, "degenerate": tuple(row["degenerate"])})
 
 
 def _converted(name: str, text: str, kind: type) -> str | int | float | bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,8 @@ from harness.generation import (
 )
 from harness.identity import sample_seed
 from harness.nouns import Case, Generation, Worker
-from harness.pool import Batch, LocalPool, Pool, RayPool
+from harness.pool import Batch, LocalPool, Pool
+from harness.ray_pool import RayPool
 from harness.store import Store, StoreError, Table
 
 
@@ -103,7 +105,8 @@ def test_one_bad_case_costs_only_itself(tmp_path: Path) -> None:
         Store.at(str(tmp_path)), plan(cases, 1, 0, 4), report=lambda done, failed: counted.append((done, failed))
     )
     errors = {one.case: one.error for one in generations}
-    assert errors == {"bad": "ValueError: cannot say 'raise now'", "c000": "", "c001": "", "c002": ""}
+    assert re.fullmatch(r"ValueError: cannot say 'raise now' \(toys\.py:\d+\)", errors.pop("bad")), "and where"
+    assert errors == {"c000": "", "c001": "", "c002": ""}
     assert {one.batch_size for one in generations} == {1}, "answers of the retry are told apart by their batch's size"
     assert counted == [(4, 1)]
 

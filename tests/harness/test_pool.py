@@ -10,7 +10,8 @@ from toys import Doubling, Stillborn
 
 from harness.errors import UsageError
 from harness.nouns import Worker
-from harness.pool import Batch, LocalPool, RayPool
+from harness.pool import Batch, LocalPool
+from harness.ray_pool import RayPool
 
 WORKER = Worker("toys:Doubling", gpus=0)
 
