@@ -13,7 +13,9 @@ Conventions
 - StableUnCLIP embeds the photograph without normalising it and adds noise by `noise_level` (0 to 999, its default 0),
   as the pipeline itself does; its unconditional branch is the zero vector.
 - The safety checker is never loaded: it would answer with black pictures, which metrics would score as if they were
-  the model's.
+  the model's. Where a pipeline checks by other means and says so, the picture is flagged "safety_checked".
+- Pictures are taken as floats, which is where NaN can still be seen (8 bit make it black): such a picture is flagged
+  "nan", and its NaN is 0. DeepFloyd IF lays its visible watermark on 8 bit alone, so it is not there.
 - Nothing is fetched: the checkpoint is a local folder.
 
 Source: diffusers 0.42 (pipelines/stable_diffusion/), the hub's folder format.
@@ -29,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import UsageError, one_line
@@ -48,7 +51,8 @@ TASKS = ("auto", "img2img")
 RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}
 # These look at their photograph through an encoder of their own, which also does without a prompt.
 VARIATIONS = frozenset({"StableUnCLIPImg2ImgPipeline"})
-BROKEN_CHECKPOINT = (OSError, ValueError, TypeError, RuntimeError, AttributeError, SafetensorError)
+# A config's values reach constructors unchecked, which raise nearly anything: ZeroDivisionError, ImportError, KeyError.
+BROKEN_CHECKPOINT = Exception
 
 
 class DiffusersPipeline:
@@ -110,9 +114,9 @@ class DiffusersPipeline:
         answers: list[list[Output]] = [[] for _ in items]
         for position in range(max(map(len, queues), default=0)):
             asking = [index for index, queue in enumerate(queues) if len(queue) > position]
-            images = self._call([queues[index][position] for index in asking])
-            for index, image in zip(asking, images, strict=True):
-                answers[index].append(Output("image", encode_image(image)))
+            outputs = self._call([queues[index][position] for index in asking])
+            for index, output in zip(asking, outputs, strict=True):
+                answers[index].append(output)
         return [_by_turn(item.case, outputs) for item, outputs in zip(items, answers, strict=True)]
 
     def _requests(self, item: Item) -> list[_Request]:
@@ -139,7 +143,7 @@ class DiffusersPipeline:
         photograph = read_image(photographs[0])
         return _cover(photograph, self._size) if self._size and self._name not in VARIATIONS else photograph
 
-    def _call(self, batch: Sequence[_Request]) -> list[Image.Image]:
+    def _call(self, batch: Sequence[_Request]) -> list[Output]:
         generators = [torch.Generator("cpu").manual_seed(request.seed) for request in batch]
         arguments: dict[str, Any] = {"generator": generators, **self._settings}
         if "prompt" in self._parameters:
@@ -150,10 +154,25 @@ class DiffusersPipeline:
             arguments["negative_prompt"] = [self._negative_prompt] * len(batch)
         if self._size and "height" in self._parameters:
             arguments["height"], arguments["width"] = self._size
-        images = getattr(self._pipeline(**arguments), "images", None)
+        if "output_type" in self._parameters:
+            arguments["output_type"] = "np"
+        answer = self._pipeline(**arguments)
+        images = getattr(answer, "images", None)
         if images is None:
             raise UsageError(f"{self._name} does not answer with images; give the folder of an image pipeline")
-        return list(images)
+        checked = getattr(answer, "nsfw_content_detected", None) or getattr(answer, "nsfw_detected", None)
+        flags = checked or [False] * len(images)
+        return [self._output(image, bool(flag)) for image, flag in zip(images, flags, strict=True)]
+
+    def _output(self, image: Image.Image | NDArray[Any], checked: bool) -> Output:
+        """One picture, Pillow's or floats of shape (height, width, channels) in [0, 1], with what is wrong with it."""
+        flags = ["safety_checked"] if checked else []
+        if isinstance(image, Image.Image):
+            return Output("image", encode_image(image), tuple(flags))
+        finite = np.isfinite(image)
+        flags += [] if finite.all() else ["nan"]
+        (picture,) = self._pipeline.numpy_to_pil(np.where(finite, image, 0))
+        return Output("image", encode_image(picture), tuple(flags))
 
     def _check_settings(self) -> None:
         given = set(self._settings) | ({"negative_prompt"} if self._negative_prompt else set())
@@ -191,10 +210,10 @@ class DiffusersPipeline:
         models = [getattr(pipeline, name, None) for name in ("unet", "transformer")]
         said = [model.config.get("sample_size") for model in models if model is not None]
         sample = getattr(pipeline, "default_sample_size", None) or next(iter(said), None)
-        if sample is None:
-            raise UsageError(f"{self._name} does not say which size it was made for; set height and width")
-        height, width = (sample, sample) if isinstance(sample, int) else sample
-        return height * pipeline.vae_scale_factor, width * pipeline.vae_scale_factor
+        match [sample, sample] if isinstance(sample, int) else sample:
+            case [int(height), int(width)]:
+                return height * pipeline.vae_scale_factor, width * pipeline.vae_scale_factor
+        raise UsageError(f"{self._name} does not say which size it was made for; set height and width")
 
 
 @dataclass(frozen=True, slots=True)

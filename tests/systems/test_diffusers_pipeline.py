@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, StableUnCLIPImg2ImgPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from numpy.typing import NDArray
 from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor
 
 from harness.errors import UsageError
 from harness.media import read_image
@@ -155,6 +158,40 @@ def test_unclip_is_what_diffusers_itself_makes_of_the_photograph_as_it_is(
     turn = Turn((photographs[2], Media("text", text="a dog")), ("image",))
     answer = system(checkpoints, UNCLIP, noise_level=500).generate([item("any", 12, turn)])[0][0][0]
     assert np.array_equal(pixels(answer), np.asarray(reference))
+
+
+def test_a_picture_of_nan_is_flagged_and_its_neighbour_is_not(checkpoints: Path, photographs: list[Media]) -> None:
+    built = system(checkpoints, TEXT, "img2img")
+    decode = built._pipeline.vae.decode
+
+    def overflowing(latents: torch.Tensor, **options: Any) -> Any:
+        decoded = decode(latents, **options)
+        decoded[0][0, :, 8:16] = torch.nan
+        return decoded
+
+    built._pipeline.vae.decode = overflowing
+    turn = Turn((Media("text", text="a dog"), photographs[0]), ("image",))
+    broken, whole = (answer[0][0] for answer in built.generate([item("broken", 7, turn), item("whole", 8, turn)]))
+    assert (broken.flags, whole.flags) == (("nan",), ())
+    assert pixels(broken)[8:16].max() == 0 < pixels(broken)[:8].max()
+
+
+@pytest.mark.parametrize(("threshold", "flags"), [(-2.0, ("safety_checked",)), (2.0, ())])
+def test_a_picture_that_the_pipelines_own_check_replaced_is_flagged(
+    checkpoints: Path, threshold: float, flags: tuple[str, ...]
+) -> None:
+    """No cosine reaches 2, and every one is above -2: diffusers' checker finds nothing, or something everywhere."""
+    tiny = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = CLIPConfig(vision_config={**tiny, "image_size": 32, "patch_size": 16}, projection_dim=8)
+    checker = StableDiffusionSafetyChecker(config)
+    checker.concept_embeds_weights.data.fill_(threshold)
+    checker.special_care_embeds_weights.data.fill_(2.0)
+    built = system(checkpoints, TEXT)
+    built._pipeline.safety_checker = checker
+    built._pipeline.feature_extractor = CLIPImageProcessor(size=32, crop_size=32)
+    answer = built.generate([item("any", 7, Turn((Media("text", text="a dog"),), ("image",)))])[0][0][0]
+    assert answer.flags == flags
+    assert (pixels(answer).max() == 0) == bool(flags)
 
 
 def test_image_to_image_gets_the_centre_of_the_photograph_at_the_size_of_the_picture(
