@@ -2,9 +2,9 @@
 
 One run of ours is one MLflow run of the experiment "anybench", found again by its tags `anybench.run` and
 `anybench.store` (others may have the same run in a store of their own) and updated in place. Its metrics are `<metric>`
-for the whole suite and `<metric>/group/<group>` for a group, each beside `/low`, `/high`, `/scored` and `/expected`;
-characters other than [A-Za-z0-9 _-] stand in those names as `:hexadecimal:`, so that unlike names stay unlike.
-`results.json` is the whole Summary, and the leaderboard is read from it alone. Limits of MLflow 3.17
+for the whole suite and `<metric>/group/<group>` for a group, each beside `/low`, `/high`, `/scored`, `/expected` and
+`/degenerate`; characters other than [A-Za-z0-9 _-] stand in those names as `:hexadecimal:`, so that unlike names stay
+unlike. `results.json` is the whole Summary, and the leaderboard is read from it alone. Limits of MLflow 3.17
 (mlflow/utils/validation.py): 100 params or tags and 1,000 metrics a call, 250 characters a key.
 """
 
@@ -17,13 +17,14 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from harness.degenerate import describe_degenerate
 from harness.errors import UsageError
 from harness.nouns import Result, Run, Summary
 from harness.redaction import redact_text, redact_values
@@ -67,6 +68,7 @@ def track(summary: Summary, artifacts: Mapping[str, str]) -> str:
     Sending again updates the same entry. Values whose names look like secrets are redacted. Raises TrackingError
     where MLflow does not answer or refuses, after seconds, not minutes.
     """
+    _require_lasting(summary.store, summary.run_id)
     uri = tracking_uri(summary.store)
     summary = _without_secrets(summary)
     with _mlflow(uri, f"send it later with: anybench track {summary.run_id}") as client:
@@ -76,6 +78,21 @@ def track(summary: Summary, artifacts: Mapping[str, str]) -> str:
             client.log_text(entry.info.run_id, text, name)
         client.set_terminated(entry.info.run_id)
     return str(entry.info.run_id)
+
+
+def track_files(summary: Summary, folder: Path, names: Sequence[str], place: str) -> str:
+    """Sends files of `folder`, by names relative to it, as artifacts under `place` of a run's entry; returns its id.
+
+    The entry is made, with what the summary says, where it is not there yet. Over HTTP a file takes some 4 ms.
+    Raises TrackingError as `track` does.
+    """
+    entry = track(summary, {})
+    uri = tracking_uri(summary.store)
+    with _mlflow(uri, "the files are kept where they are") as client:
+        for name in names:
+            path = PurePosixPath(place, name)
+            client.log_artifact(entry, str(folder / name), str(path.parent))
+    return entry
 
 
 def read_leaderboard(suite: str = "", store: str = "./store") -> list[Summary]:
@@ -94,6 +111,15 @@ def read_leaderboard(suite: str = "", store: str = "./store") -> list[Summary]:
         wanted = "attributes.status = 'FINISHED'" + (f" and params.suite = '{suite}'" if suite else "")
         entries = [e for e in _search(client, experiment.experiment_id, wanted) if "anybench.run" in e.data.tags]
         return [summary for entry in entries for summary in _read_summary(client, entry)]
+
+
+def _require_lasting(store: str, run: str) -> None:
+    """TrackingError where the database would stand in a Ray job's working directory, which ends with the job."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" in store and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise TrackingError(
+            "MLflow: ./mlflow.db would vanish with the Ray job; set MLFLOW_TRACKING_URI in it, or send the run later "
+            f"with: anybench track {run}"
+        )
 
 
 @contextmanager
@@ -199,7 +225,7 @@ def _log_values(client: MlflowClient, entry: Entry, summary: Summary) -> None:
 def _params(run: Run) -> dict[str, str]:
     """The run's identity, which never changes: MLflow refuses a param that is sent again with another value."""
     own = {"suite": run.suite, "version": str(run.version), "system": run.system, "seed": str(run.seed)}
-    own |= {"system_version": str(run.system_version), "data": run.data, "weights": run.weights}
+    own |= {"system_version": str(run.system_version), "code": run.code, "data": run.data, "weights": run.weights}
     return own | {f"settings.{_safe(key)}": value for key, value in run.settings.items()}
 
 
@@ -213,6 +239,7 @@ def _tags(summary: Summary) -> dict[str, str]:
         "state": "complete" if summary.complete else "partial",
         "answered": f"{summary.generated}/{summary.expected}",
         "failed": str(summary.failed),
+        "degenerate": describe_degenerate(summary.degenerate),
         "absent": "; ".join(summary.absent),
     }
     own |= {f"provenance.{_safe(key)}": value for key, value in summary.provenance.items()}
@@ -224,9 +251,10 @@ def _metrics(summary: Summary) -> dict[str, float]:
     values: dict[str, float] = {}
     for result in summary.results:
         key = _metric_key(result)
-        bounds = {"low": result.low, "high": result.high, "scored": result.scored, "expected": result.expected}
+        counts = {"scored": result.scored, "expected": result.expected, "degenerate": result.degenerate}
+        beside = {"low": result.low, "high": result.high, **counts}
         values[key] = result.value
-        values |= {f"{key}/{name}": float(value) for name, value in bounds.items() if value is not None}
+        values |= {f"{key}/{name}": float(value) for name, value in beside.items() if value is not None}
     return values
 
 

@@ -23,9 +23,9 @@ SIGNATURE = "dino|v1|vits16:sha256=0a1b|256bicubic-crop224|fp32|all-refs|macro"
 
 
 def summary(store: Path | str, **changes: Any) -> Summary:
-    run = Run("dreambench", 1, "data-digest", "codi2", 2, "weights-digest", 7, {"guidance_scale": "7.5"})
+    run = Run("dreambench", 1, "data-digest", "codi2", 2, "code-digest", "weights-digest", 7, {"guidance_scale": "7.5"})
     results = (
-        Result("dino", "", 0.703, 0.65, 0.75, 11, 12, SIGNATURE),
+        Result("dino", "", 0.703, 0.65, 0.75, 11, 12, SIGNATURE, degenerate=3),
         Result("dino", "subject=dog, the 2nd", 0.7, None, None, 4, 4, SIGNATURE),
     )
     made = Summary(
@@ -39,6 +39,7 @@ def summary(store: Path | str, **changes: Any) -> Summary:
         generated=11,
         failed=1,
         failures=(),
+        degenerate={},
         absent=("subject cat",),
         results=results,
         table="codi2_t4_left",
@@ -95,9 +96,11 @@ def test_the_entry_holds_settings_provenance_and_every_result(sent_twice: tuple[
         "dino/high": 0.75,
         "dino/scored": 11,
         "dino/expected": 12,
+        "dino/degenerate": 3,
         group: 0.7,
         f"{group}/scored": 4,
         f"{group}/expected": 4,
+        f"{group}/degenerate": 0,
     }
 
 
@@ -131,7 +134,7 @@ def test_more_values_than_one_call_takes_all_arrive(tmp_path: Path) -> None:
     run = replace(summary(tmp_path).run, settings={f"setting {i}": str(i) for i in range(150)})
     track(summary(tmp_path, run=run, results=results, provenance={f"package {i}": "1" for i in range(150)}), {})
     (entry,) = entries(tmp_path)
-    assert len(entry.data.metrics) == 1200 and entry.data.params["settings.setting 149"] == "149"
+    assert len(entry.data.metrics) == 1600 and entry.data.params["settings.setting 149"] == "149"
     assert entry.data.tags["anybench.provenance.package 149"] == "1"
 
 
@@ -209,3 +212,13 @@ def test_a_database_that_was_being_made_when_its_process_died_is_made_anew(tmp_p
     track(summary(tmp_path), {})
     assert len(entries(tmp_path)) == 1
     assert list(tmp_path.glob("mlflow.db.new*")) == []
+
+
+def test_a_database_that_would_vanish_with_a_ray_job_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrackingError, match="would vanish with the Ray job; set MLFLOW_TRACKING_URI"):
+        track(summary("s3://bucket/runs"), {})
+    assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ TABLE = Table(
     columns=(Column("system", "system"), Column("clip_t", "clip_t ↑", figures=True)),
     rows=(
         Row((Cell("a_b"), Cell("0.5 [0.4, 0.6] 3/4", 0.5, 0.4, 0.6, 3, 4, "clip_t|v1", best=True)), "first"),
-        Row((Cell("w/o L_{dif} & 10%"), Cell("0.3 2/4 †", 0.3, None, None, 2, 4, "clip_t|v1")), "first"),
+        Row((Cell("w/o L_{dif} & 10%"), Cell("0.3 2/4 †", 0.3, None, None, 2, 4, "clip_t|v1", degenerate=1)), "first"),
         Row((Cell("none"), Cell("—")), "second"),
     ),
     notes=("a note with 95 %",),
@@ -73,10 +73,10 @@ none & --- \\
 """
 
 CSV = """\
-block,system,clip_t,clip_t_low,clip_t_high,clip_t_scored,clip_t_expected,clip_t_signature
-first,a_b,0.5,0.4,0.6,3,4,clip_t|v1
-first,w/o L_{dif} & 10%,0.3,,,2,4,clip_t|v1
-second,none,,,,,,
+block,system,clip_t,clip_t_low,clip_t_high,clip_t_scored,clip_t_expected,clip_t_degenerate,clip_t_signature
+first,a_b,0.5,0.4,0.6,3,4,,clip_t|v1
+first,w/o L_{dif} & 10%,0.3,,,2,4,1,clip_t|v1
+second,none,,,,,,,
 """
 
 HTML = """\
@@ -180,14 +180,14 @@ def test_csv_text_that_a_spreadsheet_would_run_gets_an_apostrophe(formula: str) 
 def test_csv_numbers_are_exact_and_negative_ones_stay_numbers() -> None:
     cell = Cell("shown otherwise", 0.1 + 0.2, -1.5, 2e-9, 3, 4)
     text = render(Table("t", (Column("fd", "FD", figures=True),), (Row((cell,)),)), "csv")
-    assert text.splitlines()[1] == ",0.30000000000000004,-1.5,2e-09,3,4,"
+    assert text.splitlines()[1] == ",0.30000000000000004,-1.5,2e-09,3,4,,"
 
 
 @given(st.text(min_size=1, max_size=30))
 def test_no_text_breaks_the_shape_of_a_table(text: str) -> None:
     table = everywhere(text)
     header, row = csv.reader(io.StringIO(render(table, "csv")))
-    assert len(header) == len(row) == 8
+    assert len(header) == len(row) == 9
     assert render(table, "latex").count("\n") == 14
     for format in FORMATS:
         assert all(character.isprintable() or character == "\n" for character in render(table, format))
