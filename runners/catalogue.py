@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 
 from benchmarks import SUITES
-from harness.errors import AbsentError
+from harness.errors import AbsentError, shown
 from harness.names import find, load
 from harness.provenance import PACKAGES, version_of
 from harness.store import Store
@@ -20,10 +20,14 @@ from harness.weights import extractor_weights
 from metrics import EXTRACTORS, METRICS
 from reports.published import tables
 from runners import options
+from runners.anchors import POINTER, as_data, check_weights, verdict
 from runners.folders import CHECKPOINTS
 from systems import SYSTEMS
 
 Lines = list[tuple[str, str]]
+
+# `--weights` without a value: every extractor whose weights can be in the hub's cache.
+FOUND = ("", "")
 
 
 def show_list(asked: argparse.Namespace) -> int:
@@ -38,7 +42,9 @@ def show_list(asked: argparse.Namespace) -> int:
 
 
 def doctor(asked: argparse.Namespace) -> int:
-    """`anybench doctor`: the machine, the packages, the weights."""
+    """`anybench doctor`: the machine, the packages, the weights; with `--weights`, their published anchors."""
+    if asked.weights:
+        return _doctor_of_weights(asked)
     lines = [*_machine(asked.store), *_packages(), *_weights()]
     width = max(len(name) for name, _ in lines)
     for name, said in lines:
@@ -48,12 +54,29 @@ def doctor(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor_of_weights(asked: argparse.Namespace) -> int:
+    given = dict(pair for pair in asked.weights if pair != FOUND)
+    checked = check_weights(given, FOUND in asked.weights, asked.data)
+    said, status = verdict(checked)
+    print("\n".join([line for one in checked for line in one.lines()]))
+    print(POINTER)
+    print(said)
+    if asked.json:
+        print(json.dumps({"verdict": said, "extractors": as_data(checked)}))
+    return status
+
+
 def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="|".join(KINDS))
     options.add_common(parser)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", type=options.pair, action="append", nargs="?", const=FOUND, default=[], metavar="EXTRACTOR=PATH",
+        help="run the published anchors of these weights, or without a value of those in the hub's cache",
+    )  # fmt: skip
+    parser.add_argument("--data", default="", metavar="DIR", help="a root of data sets, for anchors that are pictures")
     options.add_common(parser)
 
 
@@ -132,8 +155,8 @@ def _machine(store: str) -> Lines:
         ("python", platform.python_version()),
         ("machine", f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"),
         ("GPUs", ", ".join(gpus) or "none: everything runs on the CPU"),
-        ("store", where.url + free),
-        ("MLflow", tracking_uri(where.url)),
+        ("store", shown(where.url) + free),
+        ("MLflow", shown(tracking_uri(where.url))),
     ]
 
 
