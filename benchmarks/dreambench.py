@@ -45,6 +45,7 @@ from harness.errors import UsageError
 from harness.nouns import Case, Listing, Media, Suite, Turn
 
 PROMPTS = "prompts_and_classes.txt"
+PROMPTS_CHARACTERS = 1 << 16  # the published file has 5,000
 PROMPTS_DIGEST = "bdc6a04a072ffc12191e9615063a574e510cb440bca36181cb310032c5194ba8"
 """SHA-256 of what is read from the published file: rows of the table, object templates, live templates, a line each."""
 
@@ -217,6 +218,8 @@ def _subjects(data: str, names: Collection[str]) -> tuple[Subject, ...]:
 
 def _dataset(root: Path) -> Path:
     """The `dataset` folder in what the user calls the data."""
+    if root.is_file():
+        raise UsageError(f"{root}: a file, where the data folder is expected; unpack an archive first")
     if not root.is_dir():
         raise UsageError(f"{root}: no such data folder")
     for folder in (root / "dreambench" / "dataset", root / "dataset", root):
@@ -243,7 +246,8 @@ def _refuse_strangers(dataset: Path, subjects: Collection[str]) -> None:
 
 def _prompts(path: Path) -> Prompts:
     """The published file, parsed; a UsageError where its words are not the published ones."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(PROMPTS_CHARACTERS)
     rows = re.findall(r"^(\w+),(\w[\w ]*\w)\s*?$", text, re.MULTILINE)
     before, _, after = text.partition("Live Subject Prompts")
     objects, live = (tuple(re.findall(r"^'(.+)'\.format\(", part, re.MULTILINE)) for part in (before, after))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from harness._files import Limits, MediaError, within
+
+# What is wrong with a picture is raised; Pillow would also say it on stderr, where no logging is set up.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF")
 

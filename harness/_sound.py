@@ -13,7 +13,8 @@ from harness._files import Limits, MediaError, within
 
 # 18 dB over full scale is no overshoot but another scale (integers); AUDIT's loudest mixes reach 3.
 LOUDEST = 8.0
-BLOCK = 1 << 16
+# Samples of all channels that are decoded at once.
+BLOCK = 1 << 18
 
 
 class _Buffer(io.BytesIO):
@@ -31,8 +32,9 @@ def decode_sound(data: bytes, limits: Limits) -> tuple[NDArray[np.float32], int]
         if file.frames == np.iinfo(np.int64).max:
             raise MediaError("its header does not say how long it is; write it again to a file, not a pipe")
         within(file.frames / file.samplerate, limits.seconds, "seconds")
-        blocks = [np.zeros(0, np.float32)]
-        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        within(file.frames, limits.samples, "samples")
+        blocks, together = [np.zeros(0, np.float32)], max(1, BLOCK // file.channels)
+        while len(block := file.read(together, dtype="float32", always_2d=True)):
             blocks.append(mono(block.T))
         samples = np.concatenate(blocks)
         if len(samples) != file.frames:
@@ -42,8 +44,9 @@ def decode_sound(data: bytes, limits: Limits) -> tuple[NDArray[np.float32], int]
 
 def mono(channels: NDArray[Any]) -> NDArray[np.float32]:
     """Mean over the first axis of (channels, samples); in double, so that equal channels give themselves."""
-    mean: NDArray[np.float64] = channels.mean(axis=0, dtype=np.float64)
-    return mean.astype(np.float32)
+    with np.errstate(all="ignore"):  # damaged floats: `sounding` refuses what comes of them
+        mean: NDArray[np.float64] = channels.mean(axis=0, dtype=np.float64)
+        return mean.astype(np.float32)
 
 
 def sounding(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -94,6 +94,7 @@ def decode_track(data: bytes, suffix: str, limits: Limits) -> tuple[NDArray[np.f
                 blocks.append(mono(piece.to_ndarray()))
                 rate, length = piece.sample_rate, length + piece.samples
                 within(length / rate, limits.seconds, "seconds")
+                within(length, limits.samples, "samples")
         # Coders fill their last block; the track's length says where the sound ends.
         end = round(stream.duration * stream.time_base * rate) if stream.duration else length
         return sounding(np.concatenate(blocks)[:end]), rate

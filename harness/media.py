@@ -21,7 +21,7 @@ import soxr
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness._files import LIMITS, Limits, MediaError, fetch, naming, read, sniff
+from harness._files import LIMITS, Limits, MediaError, complete, fetch, naming, read, require_digest, sniff, within
 from harness._image import decode_image, rgb
 from harness._sound import checked, decode_sound, sounding
 from harness._video import CONTAINERS, Video, aac_ready, check_frames, decode_frames, decode_track, mux
@@ -32,13 +32,17 @@ __all__ = [
     "Limits",
     "MediaError",
     "Video",
+    "decode",
     "encode_audio",
     "encode_image",
+    "encode_thumbnail",
     "encode_video",
+    "naming",
     "read_audio",
     "read_bytes",
     "read_image",
     "read_video",
+    "require_digest",
     "sniff",
 ]
 
@@ -47,6 +51,17 @@ def read_bytes(uri: str, limits: Limits = LIMITS) -> bytes:
     """The bytes of a local path or fsspec URL; MediaError where it is absent, empty, unreadable or too large."""
     with naming(uri):
         return read(uri, limits)
+
+
+def decode(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image | NDArray[np.float32] | Video:
+    """What encoded bytes hold, as the readers below give it, sound at its own rate; `name` begins the MediaError."""
+    with naming(name, Exception):
+        modality, suffix = sniff(complete(data))
+        if modality == "image":
+            return rgb(decode_image(data, limits))
+        if modality == "audio":
+            return sounding(_sound(data, suffix, limits)[0])
+        return _video(data, suffix, limits)
 
 
 def read_image(media: Media, limits: Limits = LIMITS) -> Image.Image:
@@ -70,6 +85,15 @@ def encode_image(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def encode_thumbnail(image: Image.Image, edge: int) -> bytes:
+    """WebP of the picture reduced to at most `edge` pixels a side: lossy, for people to look at, never to be scored."""
+    small = image.copy()
+    small.thumbnail((edge, edge))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=70, method=2)
+    return buffer.getvalue()
+
+
 def read_audio(media: Media, rate: int, limits: Limits = LIMITS) -> NDArray[np.float32]:
     """Mono sound of shape (samples,) at `rate` Hz, of a sound file or of a video's first sound track.
 
@@ -78,10 +102,8 @@ def read_audio(media: Media, rate: int, limits: Limits = LIMITS) -> NDArray[np.f
     """
     with naming(media.uri, soundfile.SoundFileError, av.FFmpegError):
         data, suffix = fetch(media, ("audio", "video"), limits)
-        track = decode_track(data, suffix, limits) if suffix in CONTAINERS else decode_sound(data, limits)
-        if track is None:
-            raise MediaError("has no sound track")
-        samples, own = track
+        samples, own = _sound(data, suffix, limits)
+        within(len(samples) / own * rate, limits.samples, f"samples at {rate} Hz")
         return sounding(samples if own == rate else soxr.resample(samples, own, rate, quality="HQ"))
 
 
@@ -110,10 +132,7 @@ def read_video(media: Media, limits: Limits = LIMITS) -> Video:
     Sound and pictures are taken to begin together. The file's colour matrix is applied, BT.601 where it names none.
     """
     with naming(media.uri, av.FFmpegError, ValueError):
-        data, suffix = fetch(media, ("video",), limits)
-        frames, frames_per_second = decode_frames(data, suffix, limits)
-        track = decode_track(data, suffix, limits)
-        return Video(frames, frames_per_second, *track) if track else Video(frames, frames_per_second)
+        return _video(*fetch(media, ("video",), limits), limits)
 
 
 def encode_video(video: Video) -> bytes:
@@ -132,3 +151,16 @@ def encode_video(video: Video) -> bytes:
         with av.open(buffer, "w", format="mp4", options=options) as container:
             mux(container, video, sound)
     return buffer.getvalue()
+
+
+def _sound(data: bytes, suffix: str, limits: Limits) -> tuple[NDArray[np.float32], int]:
+    track = decode_track(data, suffix, limits) if suffix in CONTAINERS else decode_sound(data, limits)
+    if track is None:
+        raise MediaError("has no sound track")
+    return track
+
+
+def _video(data: bytes, suffix: str, limits: Limits) -> Video:
+    frames, frames_per_second = decode_frames(data, suffix, limits)
+    track = decode_track(data, suffix, limits)
+    return Video(frames, frames_per_second, *track) if track else Video(frames, frames_per_second)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import printable
 from harness.redaction import redact_words
 
 PACKAGES = ("torch", "transformers", "diffusers", "open-clip-torch", "ray", "numpy", "pillow")
@@ -20,7 +21,7 @@ def provenance(command: Sequence[str]) -> dict[str, str]:
     said["version.python"] = platform.python_version()
     said["version.anybench"] = _commit()
     said["platform"] = platform.platform()
-    said["command"] = shlex.join(redact_words(command))
+    said["command"] = printable(shlex.join(redact_words(command)))
     return said
 
 

@@ -16,7 +16,8 @@ from harness.nouns import ExtractorCard
 # Other frameworks' copies of the same weights, and half-precision variants, are not downloaded.
 NOT_DOWNLOADED = ("*.msgpack", "*.h5", "*.ot", "*.ckpt", "*.onnx", "*.onnx_data", "*.tflite", "*.fp16.*", "openvino*")
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
+# A revision with two dots is none in git, and would leave the hub's cache.
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@(?!.*\.\.)[\w./-]+)?")
 HUB_SECONDS = 10.0
 
 # In the order in which a folder is searched; a path with one of these endings is no hub id.
@@ -38,10 +39,10 @@ NO_WEIGHTS = Weights(source="", digest="", known=True)
 
 def local_path(source: str) -> str:
     """The absolute path of something that must be on this machine; UsageError when it is not there."""
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = _path(source)
+    if path is None:
         raise UsageError(f"{source}: no such file or folder")
-    return str(path.resolve())
+    return str(path)
 
 
 def checkpoint_path(source: str, offline: bool = False) -> str:
@@ -49,12 +50,15 @@ def checkpoint_path(source: str, offline: bool = False) -> str:
 
     Raises UsageError for a path that is not there, AbsentError for a hub id that cannot be had.
     """
-    path = Path(source).expanduser()
-    if path.exists():
-        return str(path.resolve())
+    path = _path(source)
+    if path is not None:
+        return str(path)
     if not HUB_ID.fullmatch(source) or source.startswith(("./", "../")) or source.endswith(WEIGHT_SUFFIXES):
         raise UsageError(f"checkpoint {source}: no such file or folder, nor a hub id (org/name or org/name@revision)")
-    return _from_hub(source, offline)
+    try:
+        return _from_hub(source, offline)
+    except AbsentError as error:
+        raise AbsentError(f"{error}; nor is there a file or folder of that name here") from error
 
 
 def agreed_path(source: str, digest: str, digest_of: Callable[[Path], str], offline: bool) -> str:
@@ -85,11 +89,11 @@ def extractor_weights(name: str, card: ExtractorCard, given: str = "", offline: 
             f"weights of {name}: none given: make some with `anybench init {name} DIR`, pass --weights {name}=DIR"
         )
     try:
-        path = checkpoint_path(given or card.hub, offline) if card.hub else local_path(given)
+        path = _extractor_path(card, given, offline)
     except AbsentError as error:
         raise AbsentError(f"weights of {name}: {error}; or pass --weights {name}=PATH") from error
     digest = weights_digest(Path(path))
-    source = path if given and Path(given).expanduser().exists() else given or card.hub
+    source = path if given and _path(given) else given or card.hub
     return Weights(source, digest, known=digest in card.digests)
 
 
@@ -114,6 +118,22 @@ def weights_digest(path: Path) -> str:
     return digest_file(weights_file(path))
 
 
+def _extractor_path(card: ExtractorCard, given: str, offline: bool) -> str:
+    if not card.hub:
+        return local_path(given)
+    return checkpoint_path(given, offline) if given else _from_hub(card.hub, offline)
+
+
+def _path(source: str) -> Path | None:
+    """What a path means on this machine, links followed; None where nothing is there that could be a checkpoint."""
+    try:
+        path = Path(source).expanduser()
+        there = path.is_file() or path.is_dir()
+    except (OSError, RuntimeError):  # too long for a path; the home of nobody
+        return None
+    return path.resolve() if there else None
+
+
 def _from_hub(source: str, offline: bool) -> str:
     """A snapshot of a hub repository at the newest commit of the revision; the cached one where the hub is not reached.
 
@@ -122,8 +142,8 @@ def _from_hub(source: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
-    commit = None if offline else _newest_commit(name, revision or None)
     try:
+        commit = None if offline else _newest_commit(name, revision or None)
         return str(
             snapshot_download(
                 name,
@@ -132,6 +152,8 @@ def _from_hub(source: str, offline: bool) -> str:
                 ignore_patterns=list(NOT_DOWNLOADED),
             )
         )
+    except ValueError as error:  # HFValidationError: no repository can be called this
+        raise UsageError(f"checkpoint {source}: no such file or folder, nor a hub id: {one_line(error)}") from error
     except OSError as error:
         why = "and this run is offline" if offline else f"and cannot be downloaded ({one_line(error)[:100]})"
         raise AbsentError(f"{source} is not in the hub cache {_hub_cache()}, {why}") from error

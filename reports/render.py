@@ -39,6 +39,7 @@ class Cell:
     expected: int | None = None
     signature: str = ""
     best: bool = False
+    degenerate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _html(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
-    fields = ("", "_low", "_high", "_scored", "_expected", "_signature")
+    fields = ("", "_low", "_high", "_scored", "_expected", "_degenerate", "_signature")
     header = ["block"]
     for column in table.columns:
         header += [column.name + field for field in fields] if column.figures else [column.name]
@@ -140,7 +141,7 @@ def _csv(table: Table) -> str:
 
 
 def _raw(cell: Cell) -> list[str]:
-    numbers = (cell.value, cell.low, cell.high, cell.scored, cell.expected)
+    numbers = (cell.value, cell.low, cell.high, cell.scored, cell.expected, cell.degenerate)
     return ["" if number is None else repr(number) for number in numbers] + [_spreadsheet(cell.signature)]
 
 

@@ -10,18 +10,22 @@ and states neither backbone, reference policy nor sample count).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Literal
 
-from harness.nouns import Result, Selection, Suite, Summary
+from harness.comparison import unlike_runs, whole
+from harness.nouns import Result, Suite, Summary
 from reports.published import PublishedColumn, PublishedRow, PublishedTable, published
 from reports.render import Cell, Column, Row, Table
+from reports.words import UNKNOWN_WEIGHTS, checkpoint_name, headed, interval, rounded, status, what_differs
 
 # An oracle run this near to the published real-image row uses the same backbone, preprocessing and pairs: the readings
 # of that row differ among each other by 0.04 and more.
 CALIBRATED = 0.003
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
+FIGURE = (
+    "in each figure: value [95 % interval over clusters] samples scored/expected; of few clusters the interval is too "
+    "narrow: of 3 it covers about 75 %, of 10 about 90 %."
+)
 
 
 def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str, Literal["higher", "lower"]]) -> Table:
@@ -33,15 +37,16 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
     """
     names = {suite.name} | ({suite.oracle.name} if suite.oracle else set())
     runs = [summary for summary in summaries if summary.run.suite in names]
-    scored = dict.fromkeys(name for run in runs for name in _whole(run))
+    scored = dict.fromkeys(name for run in runs for name in whole(run))
     metrics = [name for name in suite.metrics if name in scored or not scored]
     metrics += [name for name in scored if name not in metrics]
     columns = [Column("system", "system"), Column("checkpoint", "checkpoint")]
-    columns += [Column(name, _headed(name, better.get(name)), figures=True) for name in metrics]
+    columns += [Column(name, headed(name, better.get(name)), figures=True) for name in metrics]
     columns += [Column("status", "status"), Column("run", "run")]
     blocks = [_ranked(block, metrics[0], better) for block in _comparable_blocks(runs)]
+    apart = what_differs(runs)
     rows = [
-        Row((Cell(run.run.system), Cell(_checkpoint(run)), *cells, Cell(_status(run)), Cell(run.run_id)), heading)
+        Row((Cell(_told_apart(run.run.system, run, apart)), _checkpoint(run), *cells, *_ending(run)), heading)
         for heading, block in _headed_blocks(blocks, "block")
         for run, cells in zip(block, _figures(block, metrics, better), strict=True)
     ]
@@ -56,12 +61,13 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
 def results_table(summary: Summary, better: Mapping[str, Literal["higher", "lower"]]) -> Table:
     """One run: a row for each metric over the whole suite, and the signatures below."""
     rows = [
-        Row((Cell(_headed(name, better.get(name))), _figure(result, None))) for name, result in _whole(summary).items()
+        Row((Cell(headed(name, better.get(name))), _figure(result, None))) for name, result in whole(summary).items()
     ]
-    notes = [result.signature for result in _whole(summary).values()]
-    title = f"{summary.run.suite} v{summary.run.version}: {_label(summary)}, {_status(summary)}"
+    shown = whole(summary).values()
+    notes = [result.signature for result in shown]
+    title = f"{summary.run.suite} v{summary.run.version}: {_label(summary)}, {status(summary)}"
     columns = (Column("metric", "metric"), Column("value", "value [95 % interval] scored/expected", figures=True))
-    return Table(title, columns, tuple(rows), (*notes, *_unverified_notes(_whole(summary).values())))
+    return Table(title, columns, tuple(rows), (*notes, *_degenerate_notes(shown), *_unverified_notes(shown)))
 
 
 def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
@@ -75,8 +81,9 @@ def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
     metrics = [column.key for column in source.columns]
     columns = [Column("system", "system"), *map(_published_column, source.columns), Column("source", "source")]
     blocks = [sorted(block, key=lambda run: run.run_id) for block in _comparable_blocks(runs)]
+    apart = what_differs(runs)
     rows = [_published_row(row, source) for row in source.rows] + [
-        Row((Cell(_label(run)), *cells, Cell(_origin(run))), heading)
+        Row((Cell(_told_apart(_label(run), run, apart)), *cells, Cell(_origin(run))), heading)
         for heading, block in _headed_blocks(blocks, "anybench, block")
         for run, cells in zip(block, _figures(block, metrics, {}), strict=True)
     ]
@@ -91,16 +98,11 @@ def paper_table(table_id: str, summaries: Sequence[Summary]) -> Table:
     return Table(f"{source.title} ({source.table})", tuple(columns), tuple(rows), tuple(notes))
 
 
-def _whole(summary: Summary) -> dict[str, Result]:
-    """The results over the whole suite, by metric."""
-    return {result.metric: result for result in summary.results if not result.group}
-
-
 def _comparable_blocks(runs: Iterable[Summary]) -> list[list[Summary]]:
     """Runs that may be ranked together; the largest block first. A run joins a block only if all in it agree."""
     blocks: list[list[Summary]] = []
-    for run in sorted(runs, key=lambda run: (-len(_whole(run)), run.run_id)):
-        home = next((block for block in blocks if all(_comparable(run, other) for other in block)), None)
+    for run in sorted(runs, key=lambda run: (-len(whole(run)), run.run_id)):
+        home = next((block for block in blocks if not any(unlike_runs(run, other) for other in block)), None)
         if home is None:
             blocks.append([run])
         else:
@@ -108,21 +110,11 @@ def _comparable_blocks(runs: Iterable[Summary]) -> list[list[Summary]]:
     return sorted(blocks, key=len, reverse=True)
 
 
-def _comparable(one: Summary, other: Summary) -> bool:
-    left, right = _whole(one), _whole(other)
-    same = all(left[metric].signature == right[metric].signature for metric in left.keys() & right.keys())
-    return same and _question(one) == _question(other)
-
-
-def _question(summary: Summary) -> tuple[str, int, str, Selection]:
-    return summary.run.suite, summary.run.version, summary.run.data, summary.selection
-
-
 def _ranked(block: list[Summary], metric: str, better: Mapping[str, str]) -> list[Summary]:
     """Best first by `metric`; those with fewer samples scored than others after them, those without it last."""
 
     def key(run: Summary) -> tuple[int, float, str]:
-        result = _whole(run).get(metric)
+        result = whole(run).get(metric)
         if result is None or metric not in better:
             return 0, 0.0, run.run_id
         return -result.scored, result.value if better[metric] == "lower" else -result.value, run.run_id
@@ -144,12 +136,12 @@ def _asked(summary: Summary) -> str:
 
 def _figures(block: list[Summary], metrics: Sequence[str], better: Mapping[str, str]) -> list[tuple[Cell, ...]]:
     best = {metric: _best(block, metric, better[metric]) for metric in metrics if metric in better}
-    return [tuple(_figure(_whole(run).get(metric), best.get(metric)) for metric in metrics) for run in block]
+    return [tuple(_figure(whole(run).get(metric), best.get(metric)) for metric in metrics) for run in block]
 
 
 def _best(block: list[Summary], metric: str, better: str) -> Result | None:
     """The best of the results with the most samples scored; None where there are not two to choose from."""
-    results = [_whole(run)[metric] for run in block if metric in _whole(run)]
+    results = [whole(run)[metric] for run in block if metric in whole(run)]
     most = max((result.scored for result in results), default=0)
     rivals = [result for result in results if result.scored == most]
     if len(rivals) < 2:
@@ -160,7 +152,8 @@ def _best(block: list[Summary], metric: str, better: str) -> Result | None:
 def _figure(result: Result | None, best: Result | None) -> Cell:
     if result is None:
         return Cell("not scored")
-    text = f"{_number(result.value)}{_interval(result)} {result.scored}/{result.expected}"
+    text = " ".join(filter(None, (rounded(result.value), interval(result), f"{result.scored}/{result.expected}")))
+    text += f" ({result.degenerate} degenerate)" if result.degenerate else ""
     return Cell(
         text if result.known_weights else f"{text} †",
         result.value,
@@ -170,38 +163,8 @@ def _figure(result: Result | None, best: Result | None) -> Cell:
         result.expected,
         result.signature,
         best is not None and (result.value, result.scored) == (best.value, best.scored),
+        result.degenerate,
     )
-
-
-def _interval(result: Result) -> str:
-    if result.low is None or result.high is None:
-        return ""
-    return f" [{_number(result.low)}, {_number(result.high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
-
-
-def _headed(name: str, better: str | None) -> str:
-    return f"{name} {_ARROWS[better]}" if better else name
-
-
-def _status(summary: Summary) -> str:
-    """What keeps a run from being the complete suite, or "complete"; and whether weights were unverified."""
-    said = []
-    if summary.planned < summary.expected:
-        said.append(f"partial: {summary.planned} of {summary.expected}")
-    if summary.generated < summary.planned:
-        said.append(f"{summary.generated} of {summary.planned} generated")
-    if summary.failed:
-        said.append(f"{summary.failed} failed")
-    if summary.absent:
-        said.append(f"{len(summary.absent)} absent")
-    said = said or ["complete"]
-    if not all(result.known_weights for result in _whole(summary).values()):
-        said.append("unverified weights")
-    return "; ".join(said)
 
 
 def _absent_notes(runs: Iterable[Summary]) -> list[str]:
@@ -217,31 +180,38 @@ def _signature_notes(blocks: list[list[Summary]], metrics: Sequence[str]) -> lis
     """The signatures of each block; all its runs that have a metric share its signature."""
     notes = []
     for number, block in enumerate(blocks, start=1):
-        shared = {metric: result.signature for run in block for metric, result in _whole(run).items()}
+        shared = {metric: result.signature for run in block for metric, result in whole(run).items()}
         signatures = [shared[metric] for metric in metrics if metric in shared]
         notes.append(f"block {number}: {'; '.join(signatures) or 'nothing scored'}")
-    if len(blocks) > 1:
-        notes.append("blocks differ in a signature, in the data or in the samples asked for: do not rank across them.")
+    for number, block in enumerate(blocks[1:], start=2):
+        lines = next(lines for run in block for other in blocks[0] if (lines := unlike_runs(other, run)))
+        notes.append(f"do not rank block {number} with block 1; they differ in {'; '.join(lines)}.")
     return notes
 
 
 def _reading_notes(runs: list[Summary], metrics: Sequence[str]) -> list[str]:
-    shown = [result for run in runs for metric, result in _whole(run).items() if metric in metrics]
-    notes = ["in each figure: value [95 % interval over clusters] samples scored/expected."] if shown else []
+    shown = [result for run in runs for metric, result in whole(run).items() if metric in metrics]
+    notes = [FIGURE] if shown else []
     if any(result.low is None for result in shown):
         notes.append("no interval: fewer than two clusters, or one number of the whole set.")
-    return notes + _unverified_notes(shown)
+    return [*notes, *_degenerate_notes(shown), *_unverified_notes(shown)]
+
+
+def _degenerate_notes(shown: Iterable[Result]) -> list[str]:
+    if not any(result.degenerate for result in shown):
+        return []
+    return ["(n degenerate): n of the scored are black, silent, the same for all, ...; they count like the others."]
 
 
 def _unverified_notes(shown: Iterable[Result]) -> list[str]:
     if all(result.known_weights for result in shown):
         return []
-    return ["†: weights with a digest that is not known to be the published one."]
+    return [f"†: {UNKNOWN_WEIGHTS}."]
 
 
 def _published_column(column: PublishedColumn) -> Column:
     group = f"{column.group} " if column.group else ""
-    return Column(column.key, f"{group}{_headed(column.metric, column.direction.split('_')[0])}", figures=True)
+    return Column(column.key, f"{group}{headed(column.metric, column.direction.split('_')[0])}", figures=True)
 
 
 def _published_row(row: PublishedRow, source: PublishedTable) -> Row:
@@ -251,17 +221,25 @@ def _published_row(row: PublishedRow, source: PublishedTable) -> Row:
     return Row((Cell(label), *cells, Cell(origin)), f"published: {row.group}" if row.group else "published")
 
 
+def _checkpoint(run: Summary) -> Cell:
+    return Cell(checkpoint_name(run.checkpoint))
+
+
+def _ending(run: Summary) -> tuple[Cell, Cell]:
+    return Cell(status(run)), Cell(run.run_id)
+
+
+def _told_apart(name: str, run: Summary, apart: Mapping[str, str]) -> str:
+    """The name, with what tells the run apart from others of the same system and checkpoint."""
+    return f"{name} ({apart[run.run_id]})" if apart[run.run_id] else name
+
+
 def _label(summary: Summary) -> str:
-    return f"{summary.run.system} ({_checkpoint(summary)})" if summary.checkpoint else summary.run.system
-
-
-def _checkpoint(summary: Summary) -> str:
-    """A hub id whole, of a path its last part."""
-    return PurePath(summary.checkpoint).name if summary.checkpoint.startswith("/") else summary.checkpoint
+    return f"{summary.run.system} ({checkpoint_name(summary.checkpoint)})" if summary.checkpoint else summary.run.system
 
 
 def _origin(summary: Summary) -> str:
-    return f"{summary.run_id}: {_status(summary)}"
+    return f"{summary.run_id}: {status(summary)}"
 
 
 def _published_notes(source: PublishedTable) -> list[str]:
@@ -289,21 +267,21 @@ def _calibration_notes(source: PublishedTable, runs: list[Summary]) -> list[str]
 
 
 def _calibration(source: PublishedTable, real: PublishedRow, run: Summary) -> str:
-    results, said, landed = _whole(run), [], run.complete
+    results, said, landed = whole(run), [], run.complete
     for column, value, printed in zip(source.columns, real.values, real.printed, strict=True):
         if value is None:
             continue
         result = results.get(column.key)
         landed = landed and result is not None and abs(result.value - value) <= CALIBRATED
-        said.append(f"{column.metric} {_number(result.value) if result else 'not scored'} (published {printed})")
+        said.append(f"{column.metric} {rounded(result.value) if result else 'not scored'} (published {printed})")
     needed = f"a complete run, all within {CALIBRATED}"
     verdict = f"calibrated, for the weights of its signatures ({needed})" if landed else f"NOT calibrated ({needed})"
-    return f"calibration by oracle run {run.run_id} ({_status(run)}): {', '.join(said)}; {verdict}."
+    return f"calibration by oracle run {run.run_id} ({status(run)}): {', '.join(said)}; {verdict}."
 
 
 def _left_out_notes(source: PublishedTable, summaries: Sequence[Summary]) -> list[str]:
     keys = {column.key for column in source.columns}
-    other = sorted({name for run in summaries if run.table == source.id for name in _whole(run)} - keys)
+    other = sorted({name for run in summaries if run.table == source.id for name in whole(run)} - keys)
     notes = [f"scored but not in this table: {', '.join(other)}."] if other else []
     strangers = [f"{run.run_id} ({run.run.suite})" for run in summaries if run.table != source.id]
     return notes + ([f"left out, for their suites answer another table: {', '.join(strangers)}."] if strangers else [])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import tempfile
 from pathlib import Path
 
 from harness import media
+from harness.degenerate import flags_of_media
 from harness.errors import UsageError, one_line, warn
 from harness.inputs import by_digest, put
 from harness.names import find, load
@@ -23,7 +25,11 @@ from runners.preparation import Request, Scoring, sources_for
 from runners.running import ABSENT
 from systems import CHECKPOINTS as SYSTEM_CHECKPOINTS
 
+# A hundred characters for each of a million prompts, and an end to /dev/zero.
+TEXT_CHARACTERS = 100_000_000
 CHECKPOINTS = {**SYSTEM_CHECKPOINTS, **EXTRACTOR_CHECKPOINTS}
+# The parts that two folders can have, and the flag that gives each.
+PART_FLAGS = {"reference": "--reference DIR", "prompt": "--text FILE"}
 
 
 def metric(asked: argparse.Namespace) -> int:
@@ -35,6 +41,7 @@ def metric(asked: argparse.Namespace) -> int:
         _case(output, _own(output, references, asked), prompt)
         for output, prompt in zip(outputs, _prompts(asked.text, outputs), strict=True)
     )
+    _require_parts(measured, cases)
     pool = options.pool_for(asked)
     try:
         with tempfile.TemporaryDirectory(prefix="anybench-") as scratch:
@@ -47,8 +54,14 @@ def init(asked: argparse.Namespace) -> int:
     """`anybench init`: write a randomly initialised checkpoint."""
     write = find(asked.name, CHECKPOINTS, "checkpoint")
     folder = Path(asked.folder)
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+    if not 0 <= asked.seed < 1 << 63:
+        raise UsageError(f"--seed {asked.seed}: a whole number from 0, and below 2^63, is expected")
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder}: not an empty folder; give a new one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
     load(write)(folder, asked.seed)
     print(folder)
     return 0
@@ -64,7 +77,7 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", default="", metavar="FILE", help="prompts: one a line in the order of the outputs' names"
     )
-    for add in (options.add_scoring, options.add_pool, options.add_common):
+    for add in (options.add_weights, options.add_pool, options.add_common):
         add(parser)
 
 
@@ -85,10 +98,7 @@ def _measure(
 ) -> int:
     inputs = by_digest(cases)
     put(store, inputs, {case.id: case for case in inputs.cases})
-    answers = {
-        (case.id, 0): [Generation(case.id, 0, 0, (store.put_media("outputs", media.read_bytes(output.uri)),))]
-        for case, output in zip(inputs.cases, outputs, strict=True)
-    }
+    answers = {(case.id, 0): [_answer(case, output, store)] for case, output in zip(inputs.cases, outputs, strict=True)}
     request = Request("", "", store, weights=dict(asked.weights), offline=asked.offline)
     sources, absent = sources_for((measured,), request, "scratch")
     suite = _suite_of(cases, asked.pair)
@@ -107,6 +117,13 @@ def _measure(
     return ABSENT if outcomes.absent else 0
 
 
+def _answer(case: Case, output: Media, store: Store) -> Generation:
+    """The file as the answer to its case, looked at as a system's answers are."""
+    data = media.read_bytes(output.uri)
+    flags = flags_of_media(media.decode(data, output.uri))
+    return Generation(case.id, 0, 0, (store.put_media("outputs", data),), degenerate=tuple(flags))
+
+
 def _suite_of(cases: tuple[Case, ...], pairing: str) -> Suite:
     """The nameless suite that two folders make."""
     policy = {"all": "all-refs", "name": "namesake"}[pairing]
@@ -118,6 +135,15 @@ def _case(output: Media, references: list[Media], prompt: str) -> Case:
     if prompt:
         parts["prompt"] = (Media("text", text=prompt),)
     return Case(Path(output.uri).name, (Turn((), (output.modality,), parts),))
+
+
+def _require_parts(measured: Metric, cases: tuple[Case, ...]) -> None:
+    """UsageError, which names the flag, for a part that the metric looks at and no case has."""
+    wanted = dict.fromkeys(part for need in measured.needs.values() for part in need.of if part != "output")
+    for part in wanted:
+        if not any(case.turns[0].parts.get(part) for case in cases):
+            mend = f"give {PART_FLAGS[part]}" if part in PART_FLAGS else "which two folders cannot have; score a run"
+            raise UsageError(f"metric {measured.name}: it looks at the {part} of each output; {mend}")
 
 
 def _own(output: Media, references: list[Media], asked: argparse.Namespace) -> list[Media]:
@@ -136,9 +162,11 @@ def _prompts(file: str, outputs: list[Media]) -> list[str]:
     if not file:
         return [""] * len(outputs)
     try:
-        lines = Path(file).read_text().splitlines()
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read(TEXT_CHARACTERS)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--text {file}: cannot be read: {one_line(error)}") from error
+    lines = text.removesuffix("\n").split("\n")  # splitlines would also cut at what stands inside a prompt
     if len(lines) != len(outputs):
         raise UsageError(f"--text {file}: {len(lines)} lines for {len(outputs)} outputs; one a line is expected")
     return lines
@@ -147,7 +175,7 @@ def _prompts(file: str, outputs: list[Media]) -> list[str]:
 def _files(folder: str) -> list[Media]:
     """The media of a folder, sorted by name, hidden files left out."""
     path = Path(folder)
-    if not path.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder}: no such folder")
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     if not files:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from benchmarks import SUITES
+from harness.errors import shown
 from harness.names import find, load
 from harness.nouns import Summary
 from harness.summary import json_line, read_summaries, read_summary, run_folder
@@ -48,7 +49,7 @@ def show_leaderboard(asked: argparse.Namespace) -> int:
         find(asked.suite, SUITES, "suite")
     summaries = read_leaderboard(asked.suite, store.url)
     if not summaries:
-        where = tracking_uri(store.url)
+        where = shown(tracking_uri(store.url))
         print(f"no runs{f' of {asked.suite}' if asked.suite else ''} in {where}")
     for suite in dict.fromkeys(one.run.suite for one in summaries):
         print(render(board(summaries, suite), asked.format))

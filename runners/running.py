@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable
 
-from harness.errors import warn
+from harness.degenerate import describe_degenerate
+from harness.errors import shown, warn
 from harness.nouns import Summary
 from harness.pool import Pool
+from harness.redaction import redact_text
 from harness.store import Store
 from harness.summary import json_line, read_summary, run_folder
 from harness.tracking import TrackingError, track, tracking_uri
@@ -27,7 +30,7 @@ def run(asked: argparse.Namespace) -> int:
     """`anybench run`."""
     prepared = prepare(_request(asked, sys.argv))
     if asked.dry_run:
-        planned = describe(prepared)
+        planned = {name: shown(said) for name, said in describe(prepared).items()}
         print("\n".join(f"{name:10} {said}" for name, said in planned.items()))
         if asked.json:
             print(json.dumps(planned))
@@ -52,7 +55,7 @@ def track_run(asked: argparse.Namespace) -> int:
     """`anybench track`."""
     store = options.store_at(asked.store)
     summary = read_summary(store, run_folder(store, asked.run))
-    uri, entry = tracking_uri(store.url), _send(summary)
+    uri, entry = redact_text(tracking_uri(store.url)), _send(summary)
     print(f"sent to {uri} as MLflow run {entry}")
     if asked.json:
         print(json.dumps({"run": summary.run_id, "mlflow": uri, "mlflow_run": entry}))
@@ -111,7 +114,8 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: t
     """
     pool = options.pool_for(asked)
     try:
-        summary = work(pool)
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it has to say of workers that died
+            summary = work(pool)
     finally:
         pool.close()
     store, folder = Store.at(summary.store), f"runs/{summary.run_id}"
@@ -121,7 +125,7 @@ def _answer(asked: argparse.Namespace, work: Callable[[Pool], Summary], known: t
         places |= _publish(stored, store, folder)
     print(render(results_table(summary, better()), "terminal"))
     for name, place in places.items():
-        print(f"{name:8} {place}")
+        print(f"{name:8} {shown(place)}")
     _say_what_is_missing(summary, known)
     if asked.json:
         print(json_line(summary))
@@ -138,6 +142,9 @@ def _say_what_is_missing(summary: Summary, known: tuple[str, ...]) -> None:
         warn(f"failed: {line}")
     if summary.failed:
         warn(f"{summary.failed} of {summary.planned} samples failed; `--retry-failed` tries them again")
+    if summary.degenerate:
+        said = describe_degenerate(summary.degenerate)
+        warn(f"degenerate: {said}, of {summary.generated} answered samples; all count, and stand beside each figure")
 
 
 def _publish(summary: Summary, store: Store, folder: str) -> dict[str, str]:

@@ -22,6 +22,8 @@ from harness.nouns import Case, Item, Media, Modality, Output
 
 NOTES = frozenset({"README", "ATTRIBUTION", "LICENSE"})
 TWICE = "several files for one output; keep one"
+# A text answer is read whole; a book has a million characters.
+TEXT_BYTES = 1 << 24
 STRANGER = "no case and sample of this suite has this name; rename or remove it"
 LEAVES = "a link out of the folder, to a folder or to nothing; put the file itself there"
 
@@ -139,7 +141,11 @@ def _decode(media: Media) -> None:
 
 
 def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(TEXT_BYTES + 1)
+    if len(data) > TEXT_BYTES:
+        raise MediaError(f"{path} is over the limit of {TEXT_BYTES:,} bytes for a text")
     try:
-        return path.read_text("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MediaError(f"{path} is not UTF-8 text: {error}") from error

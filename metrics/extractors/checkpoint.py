@@ -2,8 +2,8 @@
 
 Formats: a folder as the hub has it (config.json with model.safetensors or pytorch_model.bin), a safetensors file, a
 torch file of tensors (read with weights_only), or a TorchScript archive (OpenAI's ViT-B-32.pt; only its tensors are
-used, none of its code is called). A key that is missing, that nothing asks for, or that has another shape is an
-error that names it: no weight is ever left at random. Whatever the file's precision, the network is float32.
+read, `torch.jit.load` would run its code). A key that is missing, that nothing asks for, or that has another shape is
+an error that names it: no weight is ever left at random. Whatever the file's precision, the network is float32.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.errors import AbsentError, UsageError, one_line
 from harness.weights import weights_file
+from metrics.extractors.archive import STORAGES, check_stored, is_torchscript, read_tensors
 
 State = Mapping[str, torch.Tensor]
+
+PLAIN = (torch.strided, "cpu")
+DTYPES = frozenset(STORAGES.values())
+CONFIG_BYTES = 1 << 20
 
 # What a config.json must agree on. Shapes alone do not tell the activation or the number of heads.
 ARCHITECTURE_KEYS = (
@@ -134,17 +138,21 @@ def _first(keys: list[str]) -> str:
 
 
 def _check_config(file: Path, expected: Mapping[str, Any]) -> None:
+    if not file.is_file():
+        raise UsageError(f"weights {file.parent}: the folder has no config.json")
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"weights {file.parent}: the folder has no config.json") from None
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON ({error})") from error
-    for part in ("", "text_config", "vision_config"):
-        _check_part(file, part, found.get(part, {}) if part else found, expected.get(part, {}) if part else expected)
+        with file.open(encoding="utf-8") as opened:
+            found = json.loads(opened.read(CONFIG_BYTES))
+    except (ValueError, RecursionError, OSError) as error:
+        raise UsageError(f"{file}: not JSON ({one_line(error)})") from error
+    _check_part(file, "", found, expected)
+    for part in ("text_config", "vision_config"):
+        _check_part(file, part, found.get(part, {}), expected.get(part, {}))
 
 
-def _check_part(file: Path, part: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def _check_part(file: Path, part: str, found: Any, expected: Mapping[str, Any]) -> None:
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{file}: {part or 'it'} is no JSON object")
     for key in ARCHITECTURE_KEYS:
         if key in found and key in expected and found[key] != expected[key]:
             name = f"{part}.{key}" if part else key
@@ -160,29 +168,29 @@ def _read_file(file: Path) -> State:
             f"weights {file}: not a readable file of plain tensors (no torch file, or one that holds "
             f"Python objects, which are never loaded)"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # PyTorch's and pickle's readers raise nearly anything on damaged files
         raise UsageError(
             f"weights {file}: not a readable file of plain tensors ({type(error).__name__}: {one_line(error)})"
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
         raise UsageError(f"weights {file}: not a dictionary of plain tensors; save the network's state_dict alone")
     return state
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether it is real numbers in memory, and not a sparse, quantized or empty-handed (meta) tensor."""
+    return isinstance(tensor, torch.Tensor) and (tensor.layout, tensor.device.type) == PLAIN and tensor.dtype in DTYPES
 
 
 def _read_tensors(file: Path) -> Any:
     if file.suffix == ".safetensors":
         return load_file(file)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            check_stored(archive, file.stat().st_size)
+            torchscript = is_torchscript(archive)
+        if torchscript:
+            return read_tensors(file)
     with warnings.catch_warnings():
-        # TorchScript is deprecated for new archives, and a pickle of another protocol is about to be refused anyway.
-        warnings.simplefilter("ignore")
-        if not _is_torchscript(file):
-            return torch.load(file, map_location="cpu", weights_only=True)
-        load_archive: Callable[..., torch.nn.Module] = torch.jit.load
-        return load_archive(str(file), map_location="cpu").state_dict()
-
-
-def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        warnings.simplefilter("ignore")  # a pickle of another protocol is about to be refused anyway
+        return torch.load(file, map_location="cpu", weights_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,16 +118,49 @@ def test_every_format_is_known_by_its_bytes_and_read(place: Place, suffix: str) 
     assert READ[modality](place(modality, EXAMPLES[suffix]())) is not None
 
 
+@functools.cache
+def example(suffix: str) -> bytes:
+    """The same bytes each time, whatever the encoders do."""
+    return EXAMPLES[suffix]()
+
+
 @settings(quick, max_examples=25)
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", EXAMPLES)
 def test_damage_costs_one_clear_line_and_nothing_else(place: Place, suffix: str, data: st.DataObject) -> None:
-    damaged = bytearray(EXAMPLES[suffix]())
+    damaged = bytearray(example(suffix))
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    modality, _ = sniff(EXAMPLES[suffix]())
+    modality, _ = sniff(example(suffix))
     try:
         READ[modality](place(modality, bytes(damaged)))
     except MediaError as error:
         assert "thing.bin: " in str(error)
         assert "\n" not in str(error) and "0x" not in str(error)
+
+
+def test_a_device_a_pipe_and_a_chain_of_urls_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for uri in ("/dev/zero", str(tmp_path / "pipe.png")):
+        with pytest.raises(MediaError, match=r": cannot be opened \(not a file\)$"):
+            read_bytes(uri)
+    for uri in ("zip://x.png::/tmp/a.zip", "simplecache::http://host/x.png"):
+        with pytest.raises(MediaError, match=r"would unpack one URL out of another"):
+            read_bytes(uri)
+
+
+@pytest.mark.parametrize("name", ["a*b.png", "[x].png", "zip::x.png", "a?b#c.png", "%2e.png", "file:x.png"])
+def test_a_local_path_is_a_path_whatever_a_url_would_make_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(picture("PNG"))
+    assert read_image(Media("image", uri=str(tmp_path / name))).size == (30, 20)
+
+
+def test_sound_over_the_limit_of_samples_is_refused(place: Place) -> None:
+    media = place("audio", encode_audio(tone(8000), RATE))
+    assert len(read_audio(media, RATE, Limits(samples=8000))) == 8000
+    with pytest.raises(MediaError, match="8,000 samples, over the limit of 7,999"):
+        read_audio(media, RATE, Limits(samples=7999))
+    with pytest.raises(MediaError, match="24,000 samples at 48000 Hz, over the limit of 8,000"):
+        read_audio(media, 48000, Limits(samples=8000))
+    with pytest.raises(MediaError, match="samples, over the limit of 1,000"):
+        read_video(place("video", clip()), Limits(samples=1000))

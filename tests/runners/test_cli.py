@@ -16,6 +16,7 @@ from runners.cli import main
 
 Run = Callable[..., int]
 HERE = Path(__file__).parents[2]
+PHOTOGRAPHS = str(HERE / "benchmarks/embedded/dreambench/dataset/vase")
 MINI = ("run", "dreambench-mini", "--workers", "local", "--metrics", "color_hist")
 
 
@@ -110,6 +111,7 @@ def test_one_metric_on_two_folders(anybench: Run, capsys: pytest.CaptureFixture[
     assert anybench(*words) == 0
     (score,) = json_line(capsys)["scores"]  # type: ignore[misc,attr-defined]
     assert score["value"] == pytest.approx(0.5)
+    assert score["degenerate"] == 2, "pictures of one colour"
     assert anybench(*words, "--pair", "name") == 0
     (score,) = json_line(capsys)["scores"]  # type: ignore[misc,attr-defined]
     assert (score["value"], score["scored"], score["expected"]) == (pytest.approx(0.5), 2, 2)
@@ -186,6 +188,7 @@ def test_flags_come_from_the_environment_and_a_file_and_the_command_line_wins(
         ((*MINI, "--system", "diffusers"), "system diffusers needs --checkpoint"),
         ((*MINI, "--system", "diffusers", "--checkpoint", "./none"), "./none: no such file or folder"),
         ((*MINI, "--system", "diffusers", "--checkpoint", "org/none"), "org/none is not in the hub cache"),
+        ((*MINI, "--system", "diffusers", "--checkpoint", "org/none"), "nor is there a file or folder of that name"),
         ((*MINI, "--system", "copy_input", "--set", "steps=3"), "--set steps: no such setting"),
         ((*MINI, "--system", "copy_input", "--data", "nowhere"), "nowhere"),
         ((*MINI, "--system", "copy_input", "--workers", "two"), "--workers two: auto, local, or a whole number"),
@@ -195,6 +198,9 @@ def test_flags_come_from_the_environment_and_a_file_and_the_command_line_wins(
         (("score", "nothing"), "0 runs fit 'nothing'"),
         (("table", "codi_t4"), "codi2_t4"),
         (("metric", "dino", "--output", "nowhere"), "nowhere: no such folder"),
+        (("metric", "dino", "--output", PHOTOGRAPHS), "it looks at the reference of each output; give --reference DIR"),
+        (("metric", "clip_t-tiny", "--output", PHOTOGRAPHS), "the prompt of each output; give --text FILE"),
+        (("metric", "dino", "--output", "x", "--metrics", "dino"), "unrecognized arguments: --metrics dino"),
         (("init", "dino", "x"), "no checkpoint named 'dino'; did you mean dino-"),
         ((*MINI, "--system", "files", "--checkpoint", "out/typo"), "out/typo: no such file or folder"),
         ((*MINI, "--system", "copy_input", "--store", "what?"), "cannot hold ? or ::"),
