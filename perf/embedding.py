@@ -136,9 +136,12 @@ def main() -> None:
             dino.load(Path(asked.dino), dino.VITS16), False,
         ),
         "clip-vit-b32": Network(
-            published_transform(224, clip.TRANSFORM.mean, clip.TRANSFORM.std), clip.load(Path(asked.clip)), True
+            published_transform(224, clip.TRANSFORM.mean, clip.TRANSFORM.std),
+            clip.load(Path(asked.clip), clip.VITB32), True,
         ),
     }  # fmt: skip
+    for network in networks.values():
+        network.model.set_attn_implementation("sdpa")  # transformers' default, and what a script gets
     script(files[:2], networks)
     theirs, slow = script(files, networks)
     ours, quick = anybench(files, weights)

@@ -52,14 +52,16 @@ def test_a_damaged_prompts_file_is_read_or_refused_in_one_line(data: Path, root:
 
 @pytest.mark.parametrize("count", portions("data folder"))
 def test_a_data_folder_with_anything_in_it_is_listed_or_refused_in_one_line(data: Path, root: Path, count: int) -> None:
-    door, random = Door("data folder", root / "work"), Random("folder")
+    door, random = Door("data folder", root / "place"), Random("folder")
     for number in range(count):
-        shutil.rmtree(root / "work", ignore_errors=True)
-        shutil.copytree(data, root / "work/data")
+        shutil.rmtree(root / "place", ignore_errors=True)
+        shutil.copytree(data, root / "place/data")
         for _ in range(random.choice((0, 1, 1, 2, 3))):
-            meddle(root / "work/data", random)
-        named = random.choice(("work/data", "work/data/dataset", "work", str(root / "work/data"), "work/../work/data"))
-        door.knock(lambda read=READERS[number % 4], named=named: inside(root / "work", read(named)))
+            meddle(root / "place/data", random)
+        named = random.choice(
+            ("place/data", "place/data/dataset", "place", str(root / "place/data"), "place/../place/data")
+        )
+        door.knock(lambda read=READERS[number % 4], named=named: inside(root / "place", read(named)))
     assert door.knocks == count and door.taken and door.refused
     assert (root / "outside/secret.png").read_bytes() == picture("PNG")
 
