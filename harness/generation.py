@@ -46,6 +46,7 @@ GENERATIONS = pa.schema(
         ("device", pa.string()),
         ("peak_memory", pa.int64()),
         ("degenerate", pa.list_(pa.string())),
+        ("traces", pa.list_(pa.binary())),
     ]
 )
 
@@ -174,6 +175,7 @@ class Answerer:
                 device=self.device,
                 peak_memory=peak_memory(self.device),
                 degenerate=answer.flags,
+                traces=answer.traces,
             )
             for item, answers_of_turns in zip(items, kept, strict=True)
             for turn, answer in enumerate(answers_of_turns)
@@ -228,7 +230,8 @@ def _row(generation: Generation) -> dict[str, Any]:
 
 def _generation(row: dict[str, Any]) -> Generation:
     outputs = tuple(map(stored_medium, row["outputs"]))
-    return Generation(**{**row, "outputs": outputs, "degenerate": tuple(row["degenerate"])})
+    lists = {name: tuple(row[name]) for name in ("degenerate", "traces")}
+    return Generation(**{**row, **lists, "outputs": outputs})
 
 
 def _converted(name: str, text: str, kind: type) -> str | int | float | bool:

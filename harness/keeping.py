@@ -18,10 +18,12 @@ WRITERS = 8
 
 @dataclass(frozen=True, slots=True)
 class KeptTurn:
-    """The outputs of one turn as they are kept, and what is wrong with any of them (harness.degenerate), sorted."""
+    """The outputs of one turn as they are kept, what is wrong with any of them (harness.degenerate), sorted, and their
+    traces (empty where no output has one)."""
 
     outputs: tuple[Media, ...]
     flags: tuple[str, ...]
+    traces: tuple[bytes, ...]
 
 
 def keep_answers(
@@ -56,7 +58,8 @@ def _kept_turn(store: Store, folder: str, turn: Turn, outputs: Sequence[Output])
         raise ValueError(f"the system answered {given}, and {turn.wants} was wanted")
     kept = [_kept(store, folder, output) for output in outputs]
     flags = {flag for _, own in kept for flag in own}
-    return KeptTurn(tuple(media for media, _ in kept), tuple(sorted(flags)))
+    traces = tuple(output.trace for output in outputs)
+    return KeptTurn(tuple(media for media, _ in kept), tuple(sorted(flags)), traces if any(traces) else ())
 
 
 def _kept(store: Store, folder: str, output: Output) -> tuple[Media, tuple[str, ...]]:

@@ -144,12 +144,14 @@ class Item:
 class Output:
     """What a system answers: text, or encoded bytes (PNG or JPEG, FLAC or WAV, MP4) for the other modalities.
 
-    `flags` is what only the system knows to be wrong with it: "nan", "safety_checked".
+    `flags` is what only the system knows to be wrong with it: "nan", "safety_checked". `trace` is the feature vector
+    that the system made it from (float32, little-endian), where it was asked to tell; nothing scores it.
     """
 
     modality: Modality
     data: str | bytes
     flags: tuple[str, ...] = ()
+    trace: bytes = b""
 
 
 @sent
@@ -160,7 +162,8 @@ class Generation:
     `batch` names the batch of the plan it was made in and `batch_size` how many were really made together, so that
     an answer of a retry in a smaller batch is told apart. `seconds` is wall time a sample, `peak_memory` bytes on
     the device (0 on CPU). `degenerate` says what is wrong with an answer that is there (harness.degenerate): such an
-    answer is scored like any other, counted, and shown beside the score.
+    answer is scored like any other, counted, and shown beside the score. `traces` has the trace of each output, or is
+    empty where there is none.
     """
 
     case: str
@@ -174,6 +177,7 @@ class Generation:
     device: str = ""
     peak_memory: int = 0
     degenerate: tuple[str, ...] = ()
+    traces: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

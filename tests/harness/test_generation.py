@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +128,14 @@ def test_a_system_that_answers_with_the_wrong_modality_fails_that_case(tmp_path:
         Store.at(str(tmp_path)), plan(text_cases(1), 1, 0, 1), worker=replace(ECHO, build="toys:Shouting")
     )
     assert "answered ('image',), and ('text',) was wanted" in failed.error
+
+
+def test_the_vector_that_a_system_made_an_output_from_is_kept_beside_it(tmp_path: Path) -> None:
+    batches = plan(text_cases(1), 1, 0, 1)
+    (traced,) = answer(Store.at(str(tmp_path / "a")), batches, worker=replace(ECHO, build="toys:Tracing"))
+    assert [np.frombuffer(trace, "<f4").tolist() for trace in traced.traces] == [[1.5, -2.0]]
+    (silent,) = answer(Store.at(str(tmp_path / "b")), batches)
+    assert silent.traces == ()
 
 
 def test_a_system_sees_no_parts_unless_it_is_the_oracle(tmp_path: Path) -> None:

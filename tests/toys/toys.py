@@ -110,6 +110,19 @@ class Peeking:
         return [[[Output("text", str(len(turn.parts)))] for turn in item.case.turns] for item in items]
 
 
+class Tracing:
+    """Answers with its prompt, and tells the vector that it made it from."""
+
+    def __init__(self, checkpoint: str, device: str) -> None:
+        pass
+
+    def generate(self, items: Sequence[Item]) -> list[list[list[Output]]]:
+        return [[[self._output(item)]] for item in items]
+
+    def _output(self, item: Item) -> Output:
+        return Output("text", item.case.turns[0].inputs[0].text, trace=np.array([1.5, -2.0], "<f4").tobytes())
+
+
 class Shouting:
     """Answers with a picture's modality and a text's bytes."""
 
