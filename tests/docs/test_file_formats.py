@@ -27,6 +27,7 @@ WORDS = {
     pa.float64(): "double",
     pa.list_(pa.string()): "list of string",
     pa.list_(pa.float32()): "list of float",
+    pa.list_(pa.binary()): "list of binary",
     GENERATIONS.field("outputs").type: "list of media",
 }
 
