@@ -24,7 +24,7 @@ Source: diffusers 0.42 (pipelines/stable_diffusion/), the hub's folder format.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +83,8 @@ class DiffusersPipeline:
         dtype: str = "float32",
         negative_prompt: str = "",
     ) -> None:
-        _check_choice("task", task, TASKS)
-        _check_choice("dtype", dtype, tuple(DTYPES))
+        check_choice("task", task, TASKS)
+        check_choice("dtype", dtype, tuple(DTYPES))
         if dtype == "float16" and device == "cpu":
             raise UsageError("dtype=float16 needs a GPU; on the CPU set dtype=float32 or dtype=bfloat16")
         given = {
@@ -169,10 +169,8 @@ class DiffusersPipeline:
         flags = ["safety_checked"] if checked else []
         if isinstance(image, Image.Image):
             return Output("image", encode_image(image), tuple(flags))
-        finite = np.isfinite(image)
-        flags += [] if finite.all() else ["nan"]
-        (picture,) = self._pipeline.numpy_to_pil(np.where(finite, image, 0))
-        return Output("image", encode_image(picture), tuple(flags))
+        picture, wrong = picture_of(image)
+        return Output("image", encode_image(picture), (*flags, *wrong))
 
     def _check_settings(self) -> None:
         given = set(self._settings) | ({"negative_prompt"} if self._negative_prompt else set())
@@ -223,17 +221,25 @@ class _Request:
     seed: int
 
 
-def load_pipeline(path: Path, task: str, dtype: torch.dtype) -> Any:
+def picture_of(pixels: NDArray[Any]) -> tuple[Image.Image, tuple[str, ...]]:
+    """Floats of shape (height, width, channels) in [0, 1] as 8 bit, and their flags; what is not finite becomes 0."""
+    finite = np.isfinite(pixels)
+    (picture,) = diffusers.DiffusionPipeline.numpy_to_pil(np.where(finite, pixels, 0))
+    return picture, () if finite.all() else ("nan",)
+
+
+def load_pipeline(path: Path, task: str, dtype: torch.dtype, without: Collection[str] = ()) -> Any:
     """The pipeline in a folder, on the CPU, every weight of it read from safetensors.
 
     diffusers and transformers only warn of weights that are missing and go on with random ones: here the first
-    missing, unexpected or misshapen key is a UsageError.
+    missing, unexpected or misshapen key is a UsageError. Components named in `without` are not read, and are None.
     """
     folder = read_pipeline_folder(path)
     pipeline_class = _pipeline_class(folder, task)
     kept_out: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False} if folder.guarded else {}
-    with _quiet():
-        models = _models(folder, dtype)
+    kept_out |= dict.fromkeys(without)
+    with quiet():
+        models = _models(folder, dtype, without)
         try:
             pipeline = pipeline_class.from_pretrained(
                 path, local_files_only=True, use_safetensors=True, dtype=dtype, **models, **kept_out
@@ -245,7 +251,7 @@ def load_pipeline(path: Path, task: str, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Neither bars nor tables of keys while loading: what is wrong with a checkpoint is raised, in one line."""
     libraries = (diffusers_logging, transformers_logging)
     verbosities = [logging.get_verbosity() for logging in libraries]
@@ -269,13 +275,15 @@ def _pipeline_class(folder: PipelineFolder, task: str) -> type[Any]:
     return found
 
 
-def _models(folder: PipelineFolder, dtype: torch.dtype) -> dict[str, torch.nn.Module]:
+def _models(folder: PipelineFolder, dtype: torch.dtype, without: Collection[str]) -> dict[str, torch.nn.Module]:
     """The components that have weights, by name."""
     models = {}
     for name, (library, class_name) in folder.components.items():
+        if name in without:
+            continue
         model_class = _component_class(folder.path, name, library, class_name)
         if issubclass(model_class, torch.nn.Module):
-            models[name] = _load_model(model_class, folder.path / name, dtype)
+            models[name] = load_model(model_class, folder.path / name, dtype)
     return models
 
 
@@ -288,7 +296,8 @@ def _component_class(path: Path, name: str, library: str, class_name: str) -> ty
     return found
 
 
-def _load_model(model_class: type[Any], path: Path, dtype: torch.dtype) -> torch.nn.Module:
+def load_model(model_class: type[Any], path: Path, dtype: torch.dtype, **options: str) -> torch.nn.Module:
+    """A model of diffusers or transformers from its own folder, on the CPU; UsageError where a weight does not fit."""
     if not (path / "config.json").is_file():
         raise UsageError(f"{path}: config.json is missing")
     try:
@@ -299,6 +308,7 @@ def _load_model(model_class: type[Any], path: Path, dtype: torch.dtype) -> torch
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **options,
         )
     except BROKEN_CHECKPOINT as error:
         raise UsageError(f"{path}: {one_line(error)}") from error
@@ -331,7 +341,7 @@ def _by_turn(case: Case, outputs: Sequence[Output]) -> list[list[Output]]:
     return [[next(rest) for _ in turn.wants] for turn in case.turns]
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f"{name}={value}: must be one of {', '.join(choices)}")
 

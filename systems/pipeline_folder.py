@@ -49,9 +49,9 @@ def read_pipeline_folder(path: Path) -> PipelineFolder:
     components = {name: value for name, value in _components(path, index) if name not in NEVER_LOADED}
     for name, (_, class_name) in components.items():
         _find_component(path, name)
-        _refuse_kernels(path / name)
+        refuse_kernels(path / name)
         if "Tokenizer" in class_name:
-            _find_vocabulary(path / name)
+            find_vocabulary(path / name)
     return PipelineFolder(path, pipeline, components, guarded="safety_checker" in index)
 
 
@@ -86,7 +86,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     return said
 
 
-def _refuse_kernels(folder: Path) -> None:
+def refuse_kernels(folder: Path) -> None:
     """transformers takes an attention's name with a slash for a repository of kernels, and would run what is there."""
     for file in sorted(folder.glob("*config*.json")):
         for key, value in _entries(_read_object(file)):
@@ -115,7 +115,7 @@ def _find_component(path: Path, name: str) -> None:
         raise UsageError(f"{pickled[0]}: pickled weights can run code and are refused; convert them to safetensors")
 
 
-def _find_vocabulary(folder: Path) -> None:
+def find_vocabulary(folder: Path) -> None:
     """transformers builds a tokenizer without any vocabulary where the files are missing, and every word is unknown."""
     names = {file.name for file in folder.iterdir()}
     complete = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names or "vocab.txt" in names
