@@ -29,7 +29,7 @@ from harness.nouns import Case, Generation, Item, System, Worker
 from harness.pool import Batch, Outcome, Pool
 from harness.redaction import hide
 from harness.store import Store, StoreError, Table
-from harness.weights import agreed_path
+from harness.weights import agreed_path, ask_nobody
 
 MEDIA = pa.struct([("modality", pa.string()), ("text", pa.string()), ("uri", pa.string()), ("digest", pa.string())])
 MEDIA_FIELDS = tuple(field.name for field in MEDIA)
@@ -133,6 +133,8 @@ class GenerationTask:
     def build(self) -> Callable[[Batch], Sequence[Generation]]:
         """Load the system on this worker's device; UsageError for a checkpoint or a setting it does not take."""
         hide(self.settings)
+        if self.offline:
+            ask_nobody()
         self.store.require(self.mark)
         path = agreed_path(self.checkpoint, self.digest, digest_tree, self.offline)
         device = pick_device(self.worker)

@@ -61,6 +61,14 @@ def checkpoint_path(source: str, offline: bool = False) -> str:
         raise AbsentError(f"{error}; nor is there a file or folder of that name here") from error
 
 
+def ask_nobody() -> None:
+    """`--offline` for the rest of this process, as the field's own variable says it.
+
+    For what finds further weights by itself, such as a checkpoint that stands on models of the hub.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def agreed_path(source: str, digest: str, digest_of: Callable[[Path], str], offline: bool) -> str:
     """The path of a checkpoint on this machine, which must hold the bytes that the driver saw; "" stays "".
 
@@ -141,6 +149,7 @@ def _from_hub(source: str, offline: bool) -> str:
     """
     from huggingface_hub import snapshot_download
 
+    offline = offline or _is_offline()
     name, _, revision = source.partition("@")
     try:
         commit = None if offline else _newest_commit(name, revision or None)
@@ -171,6 +180,11 @@ def _newest_commit(name: str, revision: str | None) -> str | None:
         raise AbsentError(f"{name}: the hub says: {one_line(error)}") from error
     except (httpx2.HTTPError, OSError):
         return None
+
+
+def _is_offline() -> bool:
+    """What the hub's library reads once, when it is imported."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _hub_cache() -> str:

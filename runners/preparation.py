@@ -20,7 +20,7 @@ from harness.provenance import provenance
 from harness.redaction import hide, redact_text, redact_values
 from harness.store import Store, Table
 from harness.summary import Beginning
-from harness.weights import checkpoint_path, extractor_weights, local_path
+from harness.weights import ask_nobody, checkpoint_path, extractor_weights, local_path
 from metrics import EXTRACTORS, METRICS
 from systems import SYSTEMS
 
@@ -89,6 +89,8 @@ class Prepared:
 def prepare(request: Request) -> Prepared:
     """Check all that can be checked before anything runs; UsageError for the first thing that is wrong."""
     hide(request.settings)
+    if request.offline:
+        ask_nobody()
     worker = find(request.system, SYSTEMS, "system")
     suite = suite_for(request.suite, request.system)
     metrics = load_metrics(request.metrics or suite.metrics)

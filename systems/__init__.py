@@ -15,10 +15,14 @@ SYSTEMS: Mapping[str, Worker] = {
     "copy_input": Worker("systems.baselines:CopyInput", gpus=0),
     "files": Worker("systems.files:Files", gpus=0, checkpoint="required", in_driver=True, check="systems.files:check"),
     "diffusers": Worker("systems.diffusers_pipeline:DiffusersPipeline", gpus=1, checkpoint="required"),
+    "codi2": Worker(
+        "systems.codi2.system:CoDi2", gpus=1, checkpoint="required", check="systems.codi2.checkpoint:check"
+    ),
 }
 
 CHECKPOINTS: Mapping[str, str] = {
     "stable-unclip-tiny": "systems.tiny:stable_unclip",
     "stable-diffusion-tiny": "systems.tiny:stable_diffusion",
     "instruct-pix2pix-tiny": "systems.tiny:instruct_pix2pix",
+    "codi2-tiny": "systems.codi2.tiny:codi2",
 }

@@ -51,8 +51,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 def stable_unclip(folder: Path, seed: int) -> None:
     """Writes a StableUnCLIPImg2ImgPipeline, which varies a photograph; UsageError where `folder` is not empty."""
-    with _deterministic(folder, seed):
-        tokenizer = _tokenizer()
+    with deterministic(folder, seed):
+        tokenizer = clip_tokenizer()
         pipeline = StableUnCLIPImg2ImgPipeline(
             feature_extractor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
             image_encoder=_image_encoder(),
@@ -65,13 +65,13 @@ def stable_unclip(folder: Path, seed: int) -> None:
             scheduler=_pndm("v_prediction"),
             vae=_vae(),
         )
-        _save(pipeline, folder)
+        save(pipeline, folder)
 
 
 def stable_diffusion(folder: Path, seed: int) -> None:
     """Writes a StableDiffusionPipeline, text to image; UsageError where `folder` is not empty."""
-    with _deterministic(folder, seed):
-        tokenizer = _tokenizer()
+    with deterministic(folder, seed):
+        tokenizer = clip_tokenizer()
         pipeline = StableDiffusionPipeline(
             vae=_vae(),
             text_encoder=_text_encoder(tokenizer),
@@ -82,13 +82,13 @@ def stable_diffusion(folder: Path, seed: int) -> None:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        _save(pipeline, folder)
+        save(pipeline, folder)
 
 
 def instruct_pix2pix(folder: Path, seed: int) -> None:
     """Writes a StableDiffusionInstructPix2PixPipeline, which edits; UsageError where `folder` is not empty."""
-    with _deterministic(folder, seed):
-        tokenizer = _tokenizer()
+    with deterministic(folder, seed):
+        tokenizer = clip_tokenizer()
         pipeline = StableDiffusionInstructPix2PixPipeline(
             vae=_vae(),
             text_encoder=_text_encoder(tokenizer),
@@ -101,11 +101,11 @@ def instruct_pix2pix(folder: Path, seed: int) -> None:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        _save(pipeline, folder)
+        save(pipeline, folder)
 
 
 @contextmanager
-def _deterministic(folder: Path, seed: int) -> Iterator[None]:
+def deterministic(folder: Path, seed: int) -> Iterator[None]:
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; name a new folder for the checkpoint")
     with torch.random.fork_rng(devices=[]):
@@ -113,9 +113,9 @@ def _deterministic(folder: Path, seed: int) -> Iterator[None]:
         yield
 
 
-def _save(pipeline: Any, folder: Path) -> None:
+def save(part: Any, folder: Path) -> None:
     transformers_logging.disable_progress_bar()
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    part.save_pretrained(folder, safe_serialization=True)
 
 
 def _unet(channels: int, **class_embedding: str | int) -> UNet2DConditionModel:
@@ -188,14 +188,14 @@ def _image_encoder() -> CLIPVisionModelWithProjection:
     )
 
 
-def _tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     """CLIP's byte-pair encoding with its first merges.
 
     Tokens are numbered as in open_clip's tokenizer.py: 256 bytes, the same at the end of a word, one for each merge,
     then start and end of text.
     """
-    merges = _merges()
-    letters = _byte_letters()
+    merges = clip_merges()
+    letters = byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *(first + second for first, second in merges)]
     vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
     # transformers annotates merges as lists of str; the pairs are what it hands on to tokenizers.
@@ -203,7 +203,7 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=77)
 
 
-def _merges() -> list[tuple[str, str]]:
+def clip_merges() -> list[tuple[str, str]]:
     specification = importlib.util.find_spec("open_clip")
     assert specification is not None and specification.origin is not None
     path = Path(specification.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
@@ -211,7 +211,7 @@ def _merges() -> list[tuple[str, str]]:
     return [(first, second) for first, second in (line.split() for line in lines)]
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """GPT-2's printable letter for each byte: its own where Latin-1 prints it, else one from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = 256 - len(printable)

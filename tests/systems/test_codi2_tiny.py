@@ -1,0 +1,171 @@
+"""codi2-tiny: a whole checkpoint, the same bytes for the same seed, and random as it is it behaves as a CoDi-2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from transformers import AutoTokenizer
+
+from benchmarks import SUITES
+from harness.errors import UsageError
+from harness.media import read_image
+from harness.names import load
+from harness.nouns import Suite
+from systems.codi2 import tiny
+from systems.codi2.checkpoint import check, read_adapters, read_checkpoint
+from systems.codi2.conversation import Answer, Decoding, Exchange, Part, Request, Vectors
+from systems.codi2.image_decoder import ImageDecoder, Sampling
+from systems.codi2.language import LanguageModel
+from systems.codi2.sizes import TINY
+from systems.imagebind.loading import load as load_imagebind
+from systems.imagebind.preprocessing import images
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def language(codi2_tiny: Path) -> LanguageModel:
+    checkpoint = read_checkpoint(codi2_tiny)
+    description = checkpoint.description
+    trained = read_adapters(checkpoint)
+    return LanguageModel.load(checkpoint.language_model, trained, description.lora, description.reading, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def embeddings(codi2_tiny: Path) -> Tensor:
+    """What ImageBind's head makes of the embedded photographs, one of each subject and a second of the first one:
+    (pictures, 17, 64)."""
+    suite: Suite = load(SUITES["dreambench-mini"])
+    photographs = {case.turns[0].inputs[0].uri: case.turns[0].inputs[0] for case in suite.read(suite.embedded).cases}
+    assert TINY.imagebind.vision is not None
+    pixels = images([read_image(one) for one in photographs.values()], TINY.imagebind.vision)
+    with torch.inference_mode():
+        return load_imagebind(codi2_tiny / "imagebind").image_tokens(pixels)
+
+
+@pytest.fixture(scope="module")
+def seen(embeddings: Tensor) -> Tensor:
+    return embeddings / embeddings[:, :1].norm(dim=-1, keepdim=True)
+
+
+def ask(language: LanguageModel, *questions: Sequence[Part]) -> list[Answer]:
+    requests = [Request((Exchange(tuple(question)),), ("image",), 0, "case") for question in questions]
+    return language.answer(requests, Decoding())
+
+
+def features(answers: Sequence[Answer]) -> Tensor:
+    return torch.stack([answer.features[0].values for answer in answers])
+
+
+def test_the_same_seed_writes_the_same_bytes_on_any_number_of_threads(tmp_path: Path, codi2_tiny: Path) -> None:
+    torch.set_num_threads(2)
+    tiny.codi2(tmp_path / "again", 0)
+    tiny.codi2(tmp_path / "other", 1)
+    again, other = contents(tmp_path / "again"), contents(tmp_path / "other")
+    assert again == contents(codi2_tiny)
+    weights = {name for name in again if name.endswith(".safetensors") and "normalizer" not in name}
+    assert {name for name in again if again[name] != other[name]} == weights
+
+
+def test_it_is_all_there_small_and_passes_its_own_check(codi2_tiny: Path) -> None:
+    files = contents(codi2_tiny)
+    assert sum(map(len, files.values())) < 20_000_000
+    assert {Path(file).suffix for file in files} == {".json", ".safetensors"}
+    assert json.loads(files["codi2.json"])["lora"] == {"rank": 8, "alpha": 16}
+    check(str(codi2_tiny), [], 1)
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        tiny.codi2(tmp_path, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_it_asks_for_one_picture_by_itself_and_ends(language: LanguageModel, seen: Tensor) -> None:
+    questions: list[Sequence[Part]] = [
+        ["hello"],
+        *([Vectors("image", one), text] for one in seen for text in ("in the jungle", "A [strange] ending]", "狗")),
+        ["Combine", *(Vectors("image", one) for one in seen)],
+    ]
+    for answer in ask(language, *questions):
+        assert [(one.modality, one.forced) for one in answer.features] == [("image", False)]
+        assert answer.text == ""
+
+
+def test_other_pictures_other_words_and_another_order_move_the_feature(language: LanguageModel, seen: Tensor) -> None:
+    first, last = Vectors("image", seen[0]), Vectors("image", seen[-1])
+    one, picture, words, forth, back = features(
+        ask(
+            language,
+            ["A photo of", first, "in the jungle"],
+            ["A photo of", last, "in the jungle"],
+            ["A photo of", first, "on a beach"],
+            [first, "beside", last],
+            [last, "beside", first],
+        )
+    )
+    for left, right in ((one, picture), (one, words), (forth, back)):
+        assert cosine_similarity(left, right, dim=0) < 0.95
+
+
+def test_photographs_of_other_subjects_lie_apart_and_above_the_noise(embeddings: Tensor) -> None:
+    pooled = embeddings[:, 0]
+    apart = [float(cosine_similarity(pooled[i], pooled[j], dim=0)) for i in range(len(pooled)) for j in range(i)]
+    assert min(apart) < 0.5
+    assert float(pooled.norm(dim=-1).min()) > 2 * TINY.imagebind.dimension**0.5
+
+
+def test_the_feature_scale_is_the_mean_norm_of_pooled_embeddings_and_predictions_have_about_that_norm(
+    codi2_tiny: Path, language: LanguageModel, seen: Tensor
+) -> None:
+    scale = read_checkpoint(codi2_tiny).description.reading.feature_scale
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(5)
+        media = tiny._media()
+        model = load_imagebind(codi2_tiny / "imagebind")
+        for modality, inputs in media.items():
+            assert float(model.views(modality, inputs).norm(dim=-1).mean()) == pytest.approx(scale, rel=0.25)
+    predicted = features(ask(language, *([Vectors("image", one), "in snow"] for one in seen)))
+    assert 0.5 < float(predicted.norm(dim=1).mean()) < 2
+
+
+def test_the_image_decoder_hears_the_feature(codi2_tiny: Path, language: LanguageModel, seen: Tensor) -> None:
+    decoder = ImageDecoder.load(codi2_tiny / "image_decoder", torch.float32)
+    predicted = tiny.FEATURE_NORM * features(ask(language, *([Vectors("image", one)] for one in (seen[0], seen[-1]))))
+    generators = [torch.Generator().manual_seed(1) for _ in predicted]
+    drawn = decoder.decode(predicted, generators, Sampling(steps=5))
+    assert [picture.flags for picture in drawn] == [(), ()]
+    pixels = torch.stack([torch.tensor(list(picture.image.tobytes()), dtype=torch.float32) for picture in drawn])
+    assert float((pixels[0] - pixels[1]).abs().mean()) > 3
+
+
+@pytest.fixture(scope="module")
+def tokenizer(codi2_tiny: Path) -> Any:
+    return AutoTokenizer.from_pretrained(codi2_tiny / "language_model", local_files_only=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_the_tokenizer_gives_any_text_back(tokenizer: Any, text: str) -> None:
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) == text
+
+
+def test_the_tokenizer_has_llamas_special_tokens_and_the_models_vocabulary(tokenizer: Any) -> None:
+    assert (tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
+    assert len(tokenizer) == TINY.language_model.vocab_size
+    assert tokenizer("hi").input_ids[0] == 1
+    prompt = "a photo of a dog in the jungle with a city in the background"
+    assert len(tokenizer(prompt, add_special_tokens=False).input_ids) < len(prompt) / 2
