@@ -1,4 +1,4 @@
-"""A real pipeline, tiny, from `anybench init` to the scores, on two Ray workers of which one is killed."""
+"""Real models, tiny, from `anybench init` to the scores, on two Ray workers of which one is killed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,28 @@ def anybench(*words: str) -> list[str]:
 
 
 @pytest.mark.ray
-def test_a_tiny_pipeline_answers_every_case_though_a_worker_is_killed(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "stable-unclip-tiny"
-    subprocess.run(anybench("init", "stable-unclip-tiny", str(checkpoint)), cwd=REPOSITORY, check=True)
-    command = anybench("run", "dreambench-mini", "--system", "diffusers", "--checkpoint", str(checkpoint), "--json")
-    command += ["--set", "steps=2", "--limit", "24", "--batch-size", "4", "--workers", "2", "--metrics", "color_hist"]
-    command += ["--store", str(tmp_path / "store")]
+@pytest.mark.parametrize(
+    ("system", "checkpoint", "cases"),
+    [
+        ("diffusers", "stable-unclip-tiny", 24),
+        ("codi2", "codi2-tiny", 24),
+        pytest.param("codi2", "codi2-tiny", 75, marks=pytest.mark.heavy),
+    ],
+)
+def test_a_tiny_checkpoint_answers_every_case_though_a_worker_is_killed(
+    tmp_path: Path, system: str, checkpoint: str, cases: int
+) -> None:
+    folder = str(tmp_path / checkpoint)
+    subprocess.run(anybench("init", checkpoint, folder), cwd=REPOSITORY, check=True)
+    command = anybench("run", "dreambench-mini", "--system", system, "--checkpoint", folder, "--json")
+    command += ["--set", "steps=2", "--limit", str(cases), "--batch-size", "4", "--workers", "2"]
+    command += ["--metrics", "color_hist", "--store", str(tmp_path / "store")]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as run:
         kill_a_worker(run, tmp_path / "store")
         said, _ = run.communicate(timeout=200)
     assert run.returncode == 0, said
     summary = json.loads(said.splitlines()[-1])
-    assert (summary["failed"], summary["scores"][0]["scored"]) == (0, 96)
+    assert (summary["failed"], summary["scores"][0]["scored"]) == (0, 4 * cases)
 
 
 def kill_a_worker(run: subprocess.Popen[str], store: Path) -> None:

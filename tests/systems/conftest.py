@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from systems import tiny
+from systems.codi2.tiny import codi2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,4 +31,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # diffusers 0.42 converts torch tensors in its Euler schedulers in a way that NumPy 2 deprecates.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         tiny.instruct_pix2pix(folder / "instruct-pix2pix", 0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codi2_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("codi2") / "tiny"
+    codi2(folder, 0)
     return folder
