@@ -360,6 +360,18 @@ class System(Protocol):
         ...
 
 
+class Conversational(Protocol):
+    """A system that can also be talked to, a turn at a time (`anybench chat`)."""
+
+    def converse(self, seed: int) -> Callable[[Sequence[Media]], list[Output]]:
+        """A new conversation: a function that answers the next inputs with all that there is to say to them.
+
+        What it draws comes of `seed` and of what was said before. Where it raises, Ctrl-C's KeyboardInterrupt included,
+        the turn was never said: the next one is answered as if there had been none.
+        """
+        ...
+
+
 class Extractor(Protocol):
     """Media to features: an embedder, a tagger, a transcriber."""
 

@@ -44,6 +44,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags of every command that answers."""
     add_store(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line of stdout")
+    add_config(parser)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Where the values of flags may stand."""
     parser.add_argument("--config", default="", metavar="FILE", help="YAML file of flags: {limit: 10, metrics: [dino]}")
 
 

@@ -141,7 +141,7 @@ class DiffusersPipeline:
         if not photographs:
             raise UsageError(f"case {case} has no image input; {self._name} needs a photograph")
         photograph = read_image(photographs[0])
-        return _cover(photograph, self._size) if self._size and self._name not in VARIATIONS else photograph
+        return cover(photograph, self._size) if self._size and self._name not in VARIATIONS else photograph
 
     def _call(self, batch: Sequence[_Request]) -> list[Output]:
         generators = [torch.Generator("cpu").manual_seed(request.seed) for request in batch]
@@ -331,7 +331,8 @@ def _key(entry: str | tuple[Any, ...]) -> str:
     return entry if isinstance(entry, str) else str(entry[0])
 
 
-def _cover(photograph: Image.Image, size: tuple[int, int]) -> Image.Image:
+def cover(photograph: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scaled to cover (height, width) pixels, and its centre cut out."""
     height, width = size
     return ImageOps.fit(photograph, (width, height), Image.Resampling.LANCZOS)
 

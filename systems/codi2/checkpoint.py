@@ -7,9 +7,14 @@ The tensors, for a language model of `hidden` width and ImageBind vectors of `wi
     input_projector.{0,2,3}.{weight,bias}                            width -> hidden: Linear, GELU, LayerNorm, Linear
     output_projector.{0,2,3}.{weight,bias}                           hidden -> width, the same
     tags.input_embeddings, tags.output_embeddings                    (6, hidden)
+    sound.language_of_audio.{weight,bias}                            width -> 8 * that of the UNet's first stream
+    video.context.{weight,bias}                                      width -> 1 to 8 times what the UNet reads
+    image_editing.conv_in.weight                                     (out, 4, 3, 3), as the UNet's own columns
+    sound_editing.conv_in.weight                                     (out, 8, 3, 3), the same
 
-The rows of the last two are those of <image> </image> <audio> </audio> <video> </video>, which the language model
-reads and writes as the six tokens after its own vocabulary. No other key may be there and none may be missing.
+The rows of the tags' are those of <image> </image> <audio> </audio> <video> </video>, which the language model reads
+and writes as the six tokens after its own vocabulary. `sound` and `video` are there where codi2.json names the decoder
+and only there; editing columns are there where it was trained to edit. No other key may be there, none may be missing.
 Importing this module imports no torch: the driver looks at checkpoints with it.
 """
 
@@ -25,21 +30,33 @@ from safetensors import SafetensorError, safe_open
 from harness.errors import UsageError, one_line
 from harness.nouns import Case
 from systems.codi2.backbones import find_backbone
+from systems.codi2.decoders import (
+    CONFIG_FILE,
+    LARGEST_WIDTH,
+    ImageWidths,
+    Shape,
+    SoundWidths,
+    VideoWidths,
+    read_image_decoder,
+    read_sound_decoder,
+    read_video_decoder,
+)
 from systems.codi2.description import FILE, Description, Lora, read_description, read_object
-from systems.imagebind.config import CONFIG_FILE, HUGE, ImageBindConfig, read_config
-from systems.pipeline_folder import find_vocabulary, read_pipeline_folder, refuse_kernels
+from systems.imagebind.config import HUGE, ImageBindConfig, read_config
+from systems.pipeline_folder import find_vocabulary, refuse_kernels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TENSORS = "codi2.safetensors"
 TAGS = ("<image>", "</image>", "<audio>", "</audio>", "<video>", "</video>")
-DECODER = "StableUnCLIPImg2ImgPipeline"
+# How many vectors a sound decoder is told of a feature, and the most that a video decoder is.
+SOUND_TOKENS, MOST_VIDEO_TOKENS = 8, 8
+LANGUAGE_OF_AUDIO, VIDEO_CONTEXT = "sound.language_of_audio", "video.context"
+IMAGE_EDITING, SOUND_EDITING = "image_editing.conv_in.weight", "sound_editing.conv_in.weight"
 # What safetensors calls float32, float16 and bfloat16.
 DTYPES = ("F32", "F16", "BF16")
-LARGEST_WIDTH, MOST_LAYERS = 1 << 20, 1000
-
-Shape = tuple[int, ...]
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +73,8 @@ class Widths:
 class Checkpoint:
     """A checkpoint's folder with its backbones found and verified: local paths, and the sizes that they state.
 
-    `imagebind` is the official file or a folder, `language_model` a folder in the format of transformers and
-    `image_decoder` one of diffusers.
+    `imagebind` is the official file or a folder, `language_model` a folder in the format of transformers and the
+    decoders are ones of diffusers. `features` is the width of ImageBind's vectors.
     """
 
     folder: Path
@@ -65,8 +82,13 @@ class Checkpoint:
     imagebind: Path
     language_model: Path
     image_decoder: Path
+    sound_decoder: Path | None
+    video_decoder: Path | None
     widths: Widths
     features: int
+    image_widths: ImageWidths
+    sound_widths: SoundWidths | None
+    video_widths: VideoWidths | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,9 @@ class Adapters:
 
     `lora` by the names that the weights have in the language model: "model.layers.0.self_attn.q_proj.lora_A.weight".
     The projectors are state dicts of systems.codi2.projectors.projector. `input_embeddings` and `output_embeddings`
-    (6, hidden) are the tags' rows of embed_tokens and lm_head, in the order of `TAGS`.
+    (6, hidden) are the tags' rows of embed_tokens and lm_head, in the order of `TAGS`. `language_of_audio` and
+    `video_context` have the "weight" and the "bias" of a linear layer, and are None where the checkpoint names no such
+    decoder. Columns for editing, (out, source channels, height, width), are None where it was not trained to edit.
     """
 
     lora: Mapping[str, Tensor]
@@ -83,6 +107,10 @@ class Adapters:
     output_projector: Mapping[str, Tensor]
     input_embeddings: Tensor
     output_embeddings: Tensor
+    language_of_audio: Mapping[str, Tensor] | None = None
+    video_context: Mapping[str, Tensor] | None = None
+    image_editing: Tensor | None = None
+    sound_editing: Tensor | None = None
 
 
 def check(checkpoint: str, cases: Sequence[Case], samples: int) -> None:
@@ -103,21 +131,37 @@ def find_backbones(folder: Path, description: Description) -> Checkpoint:
     imagebind = find_backbone(folder, "imagebind", description.imagebind)
     language_model = find_backbone(folder, "language_model", description.language_model)
     image_decoder = find_backbone(folder, "image_decoder", description.image_decoder)
-    perceiving = _imagebind_config(imagebind)
+    sound, video = description.sound_decoder, description.video_decoder
+    sound_decoder = find_backbone(folder, "sound_decoder", sound) if sound else None
+    video_decoder = find_backbone(folder, "video_decoder", video) if video else None
+    perceiving = imagebind_config(imagebind)
     _check_image_tokens(folder, description.reading.image_tokens, perceiving)
-    _check_decoder(image_decoder, perceiving.dimension)
-    widths = _language_widths(language_model)
     return Checkpoint(
-        folder, description, imagebind, language_model, image_decoder, widths, features=perceiving.dimension
+        folder,
+        description,
+        imagebind,
+        language_model,
+        image_decoder,
+        sound_decoder,
+        video_decoder,
+        widths=_language_widths(language_model),
+        features=perceiving.dimension,
+        image_widths=read_image_decoder(image_decoder, perceiving.dimension),
+        sound_widths=read_sound_decoder(sound_decoder, perceiving.dimension) if sound_decoder else None,
+        video_widths=read_video_decoder(video_decoder) if video_decoder else None,
     )
 
 
 def check_tensors(checkpoint: Checkpoint) -> None:
     """UsageError naming codi2.safetensors and the first tensors that are missing, unexpected or misshapen."""
     file = checkpoint.folder / TENSORS
-    expected = adapter_shapes(checkpoint.widths, checkpoint.features, checkpoint.description.lora)
     found = _header(file)
-    refuse_others(file, expected, {key: shape for key, (_, shape) in found.items()})
+    shapes = {key: shape for key, (_, shape) in found.items()}
+    expected = {
+        **adapter_shapes(checkpoint.widths, checkpoint.features, checkpoint.description.lora),
+        **_decoder_shapes(file, checkpoint, shapes),
+    }
+    refuse_others(file, expected, shapes)
     for key, (dtype, _) in found.items():
         if dtype not in DTYPES:
             raise UsageError(f"{file}: {key} is {dtype}; {', '.join(DTYPES)} would do")
@@ -164,7 +208,12 @@ def write_adapters(folder: Path, adapters: Adapters) -> None:
         **_above(adapters.output_projector, "output_projector"),
         "tags.input_embeddings": adapters.input_embeddings,
         "tags.output_embeddings": adapters.output_embeddings,
+        **_above(adapters.language_of_audio or {}, LANGUAGE_OF_AUDIO),
+        **_above(adapters.video_context or {}, VIDEO_CONTEXT),
     }
+    for key, columns in ((IMAGE_EDITING, adapters.image_editing), (SOUND_EDITING, adapters.sound_editing)):
+        if columns is not None:
+            named[key] = columns
     # Copies: tensors that share memory cannot be saved.
     apart = {key: tensor.detach().clone(memory_format=torch.contiguous_format) for key, tensor in named.items()}
     save_file(apart, folder / TENSORS, metadata={"format": "pt"})
@@ -178,11 +227,15 @@ def adapters_of(tensors: Mapping[str, Tensor]) -> Adapters:
         output_projector=_below(tensors, "output_projector"),
         input_embeddings=tensors["tags.input_embeddings"],
         output_embeddings=tensors["tags.output_embeddings"],
+        language_of_audio=_below(tensors, LANGUAGE_OF_AUDIO) or None,
+        video_context=_below(tensors, VIDEO_CONTEXT) or None,
+        image_editing=tensors.get(IMAGE_EDITING),
+        sound_editing=tensors.get(SOUND_EDITING),
     )
 
 
 def adapter_shapes(widths: Widths, features: int, lora: Lora) -> dict[str, Shape]:
-    """Every tensor of codi2.safetensors by its key, in the order of the model."""
+    """The tensors that every codi2.safetensors has, by their keys, in the order of the model."""
     hidden = widths.hidden
     return {
         **dict(_lora_shapes(widths, lora.rank)),
@@ -191,6 +244,41 @@ def adapter_shapes(widths: Widths, features: int, lora: Lora) -> dict[str, Shape
         "tags.input_embeddings": (len(TAGS), hidden),
         "tags.output_embeddings": (len(TAGS), hidden),
     }
+
+
+def sound_shapes(widths: SoundWidths, features: int) -> dict[str, Shape]:
+    """The tensors that a sound decoder adds."""
+    return dict(_linear_shapes(LANGUAGE_OF_AUDIO, features, SOUND_TOKENS * widths.tokens))
+
+
+def video_shapes(widths: VideoWidths, features: int, tokens: int) -> dict[str, Shape]:
+    """The tensors that a video decoder adds which is told that many tokens of a feature."""
+    return dict(_linear_shapes(VIDEO_CONTEXT, features, tokens * widths.tokens))
+
+
+def _decoder_shapes(file: Path, checkpoint: Checkpoint, found: Mapping[str, Shape]) -> dict[str, Shape]:
+    """What a checkpoint has for its decoders: what each of them needs, and the columns that are `found`."""
+    features, sound, video = checkpoint.features, checkpoint.sound_widths, checkpoint.video_widths
+    shapes: dict[str, Shape] = {}
+    columns = {IMAGE_EDITING: checkpoint.image_widths.columns}
+    if sound:
+        shapes |= sound_shapes(sound, features)
+        columns[SOUND_EDITING] = sound.columns
+    if video:
+        shapes |= video_shapes(video, features, _video_tokens(file, found, video))
+    return shapes | {key: shape for key, shape in columns.items() if key in found}
+
+
+def _video_tokens(file: Path, found: Mapping[str, Shape], widths: VideoWidths) -> int:
+    """How many tokens a feature becomes, which only the tensor itself says."""
+    key = f"{VIDEO_CONTEXT}.weight"
+    rows = (*found.get(key, ()), widths.tokens)[0]
+    if rows % widths.tokens or not 1 <= rows // widths.tokens <= MOST_VIDEO_TOKENS:
+        raise UsageError(
+            f"{file}: {key} has {rows} rows; 1 to {MOST_VIDEO_TOKENS} times {widths.tokens}, which is what the video "
+            "decoder's UNet reads, would do"
+        )
+    return rows // widths.tokens
 
 
 def _lora_shapes(widths: Widths, rank: int) -> Iterator[tuple[str, Shape]]:
@@ -207,6 +295,11 @@ def _projector_shapes(name: str, inputs: int, outputs: int) -> Iterator[tuple[st
     for number, shape in (("0", (outputs, inputs)), ("2", (outputs,)), ("3", (outputs, outputs))):
         yield f"{name}.{number}.weight", shape
         yield f"{name}.{number}.bias", (outputs,)
+
+
+def _linear_shapes(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
 
 
 def _header(file: Path) -> dict[str, tuple[str, Shape]]:
@@ -231,29 +324,25 @@ def _above(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {f"{part}.{key}": tensor for key, tensor in tensors.items()}
 
 
-def _imagebind_config(path: Path) -> ImageBindConfig:
+def imagebind_config(path: Path) -> ImageBindConfig:
     """That of a folder; the official file, or a folder that holds it, is the huge one."""
     return read_config(path / CONFIG_FILE) if (path / CONFIG_FILE).is_file() else HUGE
 
 
-def _check_image_tokens(folder: Path, tokens: int, perceiving: ImageBindConfig) -> None:
+def image_tokens(perceiving: ImageBindConfig) -> int:
+    """How many vectors ImageBind has for a picture; UsageError where it does not see any."""
     if perceiving.vision is None:
-        raise UsageError(f"{folder / FILE}: imagebind: it has no vision tower, and CoDi-2 reads pictures with it")
-    most = 1 + (perceiving.vision.picture // perceiving.vision.patch) ** 2
+        raise UsageError("it has no vision tower, and CoDi-2 reads pictures with it")
+    return 1 + (perceiving.vision.picture // perceiving.vision.patch) ** 2
+
+
+def _check_image_tokens(folder: Path, tokens: int, perceiving: ImageBindConfig) -> None:
+    try:
+        most = image_tokens(perceiving)
+    except UsageError as error:
+        raise UsageError(f"{folder / FILE}: imagebind: {error}") from error
     if tokens not in (1, most):
         raise UsageError(f"{folder / FILE}: reading: image_tokens is {tokens}; of this ImageBind 1 or {most} would do")
-
-
-def _check_decoder(path: Path, features: int) -> None:
-    pipeline = read_pipeline_folder(path).pipeline
-    if pipeline != DECODER:
-        raise UsageError(f"{path}: the image decoder is a {pipeline}; a {DECODER} would do")
-    said = read_object(path / "unet" / CONFIG_FILE).get("projection_class_embeddings_input_dim")
-    if said != 2 * features:
-        raise UsageError(
-            f"{path}: the UNet reads class vectors of {said} numbers; {2 * features}, a feature of ImageBind's "
-            f"{features} and its noise level, would do"
-        )
 
 
 def _language_widths(path: Path) -> Widths:

@@ -4,9 +4,14 @@
      "imagebind":      {"source": "imagebind", "digest": ""},
      "language_model": {"source": "meta-llama/Llama-2-7b-chat-hf@f5db02d...", "digest": "5ab3..."},
      "image_decoder":  {"source": "image_decoder"},
+     "sound_decoder":  {"source": "sound_decoder"},
+     "video_decoder":  {"source": "video_decoder"},
      "lora":    {"rank": 128, "alpha": 256},
      "reading": {"image_tokens": 257, "input_norms": "unit", "prompt_style": "llama2-chat", "feedback": true,
                  "feature_scale": 25.0}}
+
+A checkpoint that was not trained to make sounds, or videos, names no decoder for them. Its tensors are in
+codi2.safetensors (systems.codi2.checkpoint).
 
 The numbers of docs/codi2.md that `reading` decides are 3, 4, 5, 13 and 14: they are a matter of how the checkpoint was
 trained, so they stand in the checkpoint and there is no setting for them.
@@ -97,15 +102,20 @@ class Description:
     image_decoder: Backbone
     lora: Lora
     reading: Reading
+    sound_decoder: Backbone | None = None
+    video_decoder: Backbone | None = None
 
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("imagebind", Backbone),
     ("language_model", Backbone),
     ("image_decoder", Backbone),
+    ("sound_decoder", Backbone),
+    ("video_decoder", Backbone),
     ("lora", Lora),
     ("reading", Reading),
 )
+OPTIONAL = frozenset({"sound_decoder", "video_decoder"})
 HEAD = {"format": "anybench-codi2", "version": 1}
 
 
@@ -119,13 +129,14 @@ def read_description(folder: Path) -> Description:
     unknown = sorted(said.keys() - {*HEAD, *dict(SECTIONS)})
     if unknown:
         raise UsageError(f"{file}: {unknown[0]!r} is no key of it; they are {', '.join([*HEAD, *dict(SECTIONS)])}")
-    parts = {name: _read_section(file, said, name, kind) for name, kind in SECTIONS}
-    return Description(**parts)
+    wanted = [(name, kind) for name, kind in SECTIONS if name in said or name not in OPTIONAL]
+    return Description(**{name: _read_section(file, said, name, kind) for name, kind in wanted})
 
 
 def write_description(folder: Path, description: Description) -> None:
     """Writes codi2.json."""
-    said = HEAD | dataclasses.asdict(description)
+    parts = dataclasses.asdict(description)
+    said = HEAD | {name: parts[name] for name, _ in SECTIONS if parts[name] is not None}
     (folder / FILE).write_text(json.dumps(said, indent=2) + "\n", "utf-8")
 
 

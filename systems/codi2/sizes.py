@@ -1,47 +1,60 @@
 """How large a CoDi-2 is: every part's configuration as data, at the paper's size and at a tiny one, and its builders.
 
-    FULL    ImageBind-Huge, Llama-2-7b-chat, LoRA 128, Stable Diffusion 2.1 unCLIP-h
-    TINY    about 3 million parameters in all, of the same classes: `anybench init codi2-tiny`
+    FULL    ImageBind-Huge, Llama-2-7b-chat, LoRA 128, Stable Diffusion 2.1 unCLIP-h, AudioLDM2, zeroscope v2 576w
+    TINY    about 4 million parameters in all, of the same classes: `anybench init codi2-tiny`
 
-Builders give randomly initialised models in evaluation mode, made where they are wanted: on "meta" for counting, on
-"cuda" in bfloat16 for measuring without any file. Random numbers are torch's own: seed them first.
+Builders, those of the decoders in systems/codi2/decoder_parts.py, give randomly initialised models in evaluation mode,
+made where they are wanted: on "meta" for counting, on "cuda" in bfloat16 for measuring without any file. Random numbers
+are torch's own: seed them first.
 
-Sources: the published configurations (ImageBind: systems/imagebind/config.py; Llama 2: its config.json; Stable unCLIP:
-the config.json of each component of stabilityai/stable-diffusion-2-1-unclip). LoRA's rank is the paper's (appendix B);
-its alpha is not published: 256 is our choice, twice the rank.
+Sources: the published configurations (ImageBind: systems/imagebind/config.py; Llama 2: its config.json; the decoders:
+the config.json of each component of stabilityai/stable-diffusion-2-1-unclip, cvssp/audioldm2 and
+cerspense/zeroscope_v2_576w, whose VAE and text encoder are those of Stable Diffusion 2.1). LoRA's rank is the paper's
+(appendix B); its alpha is not published: 256 is our choice, twice the rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeVar
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    PNDMScheduler,
-    StableUnCLIPImg2ImgPipeline,
-    UNet2DConditionModel,
-)
-from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import CLIPTextConfig, LlamaConfig, LlamaForCausalLM, SpeechT5HifiGanConfig
 
-from systems.codi2.checkpoint import Adapters, Widths, adapter_shapes, adapters_of
+from systems.codi2.checkpoint import (
+    IMAGE_EDITING,
+    SOUND_EDITING,
+    Adapters,
+    Widths,
+    adapter_shapes,
+    adapters_of,
+    sound_shapes,
+    video_shapes,
+)
+from systems.codi2.decoders import Shape, SoundWidths, VideoWidths
 from systems.codi2.description import Lora
 from systems.imagebind.config import HUGE, PERCEIVED, ImageBindConfig, Sheet, Text, Vision
 from systems.imagebind.model import ImageBind
+
+# How many tokens zeroscope is told of a feature; ours, 1 to 8 would do.
+VIDEO_TOKENS = 4
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """A configuration for every part; `unet` and `vae` are the arguments of diffusers' UNet2DConditionModel and
-    AutoencoderKL."""
+    """A configuration for every part.
+
+    `unet`, `sound_unet` and `video_unet` are the arguments of diffusers' UNet2DConditionModel,
+    AudioLDM2UNet2DConditionModel and UNet3DConditionModel, `vae` and `sound_vae` those of its AutoencoderKL. `vae` and
+    `text_encoder` are the video decoder's too.
+    """
 
     imagebind: ImageBindConfig
     language_model: LlamaConfig
@@ -49,6 +62,10 @@ class Sizes:
     unet: Mapping[str, Any]
     vae: Mapping[str, Any]
     text_encoder: CLIPTextConfig
+    sound_unet: Mapping[str, Any]
+    sound_vae: Mapping[str, Any]
+    vocoder: SpeechT5HifiGanConfig
+    video_unet: Mapping[str, Any]
 
     @property
     def widths(self) -> Widths:
@@ -96,6 +113,43 @@ FULL = Sizes(
         hidden_act="gelu",
         projection_dim=512,
     ),
+    sound_unet={
+        # Rows of the mel's latents, 4 x 10 ms each: 10.24 s.
+        "sample_size": 256,
+        "in_channels": 8,
+        "out_channels": 8,
+        "block_out_channels": (128, 256, 384, 640),
+        "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 3),
+        "up_block_types": (*("CrossAttnUpBlock2D",) * 3, "UpBlock2D"),
+        "attention_head_dim": 8,
+        "cross_attention_dim": ([None, 768, 1024],) * 4,
+    },
+    sound_vae={
+        "sample_size": 1024,
+        "in_channels": 1,
+        "out_channels": 1,
+        "latent_channels": 8,
+        "block_out_channels": (128, 256, 512),
+        "layers_per_block": 2,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "scaling_factor": 0.4110932946205139,
+    },
+    vocoder=SpeechT5HifiGanConfig(
+        model_in_dim=64,
+        sampling_rate=16000,
+        upsample_initial_channel=1024,
+        upsample_rates=[5, 4, 2, 2, 2],
+        upsample_kernel_sizes=[16, 16, 8, 4, 4],
+        normalize_before=False,
+    ),
+    video_unet={
+        # It says nothing: systems/codi2/video_decoder.py.
+        "sample_size": 32,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "attention_head_dim": 64,
+        "cross_attention_dim": 1024,
+    },
 )
 
 TINY = Sizes(
@@ -150,78 +204,91 @@ TINY = Sizes(
         eos_token_id=2513,
         pad_token_id=2513,
     ),
+    sound_unet={
+        "sample_size": 52,
+        "in_channels": 8,
+        "out_channels": 8,
+        "block_out_channels": (8, 8, 16),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "attention_head_dim": 4,
+        "cross_attention_dim": ([None, 16, 64],) * 3,
+    },
+    sound_vae={
+        "sample_size": 256,
+        "in_channels": 1,
+        "out_channels": 1,
+        "latent_channels": 8,
+        "block_out_channels": (8, 16, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "norm_num_groups": 8,
+        "scaling_factor": 0.4110932946205139,
+    },
+    vocoder=SpeechT5HifiGanConfig(
+        model_in_dim=64,
+        sampling_rate=16000,
+        upsample_initial_channel=32,
+        upsample_rates=[5, 4, 2, 2, 2],
+        upsample_kernel_sizes=[16, 16, 8, 4, 4],
+        resblock_kernel_sizes=[3],
+        resblock_dilation_sizes=[[1, 3]],
+        normalize_before=False,
+    ),
+    video_unet={
+        "sample_size": 4,
+        "block_out_channels": (16, 32),
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "attention_head_dim": 4,
+        "cross_attention_dim": 32,
+    },
 )
 
 
 def imagebind(sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32) -> ImageBind:
     """The encoder."""
-    with _made(device, dtype):
-        return _frozen(ImageBind(sizes.imagebind))
+    with made(device, dtype):
+        return frozen(ImageBind(sizes.imagebind))
 
 
 def language_model(sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     """The language model as it was before any training of CoDi-2: without LoRA, projectors and tags."""
-    with _made(device, dtype):
-        return _frozen(LlamaForCausalLM(sizes.language_model))
+    with made(device, dtype):
+        # A copy: what is done to the model, such as adding tags, is written into its configuration.
+        return frozen(LlamaForCausalLM(deepcopy(sizes.language_model)))
 
 
 def adapters(sizes: Sizes, device: str = "cpu") -> Adapters:
     """What training adds, float32: every matrix and every row with entries of variance 1 / inputs, norms as they begin.
 
-    LoRA's B, which training begins with at zero, is as random as A: a LoRA that is left out shall be seen.
+    LoRA's B and the columns for editing, which training begins with at zero, are as random as all else: what is left
+    out shall be seen.
     """
-    shapes = adapter_shapes(sizes.widths, sizes.imagebind.dimension, sizes.lora)
+    shapes = {**adapter_shapes(sizes.widths, sizes.imagebind.dimension, sizes.lora), **_decoder_shapes(sizes)}
     return adapters_of({key: _random(key, shape, device) for key, shape in shapes.items()})
 
 
-def unet(sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-    """The image decoder's denoiser."""
-    with _made(device, dtype):
-        return _frozen(UNet2DConditionModel(**sizes.unet))
-
-
-def vae(sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32) -> AutoencoderKL:
-    """The image decoder's autoencoder."""
-    with _made(device, dtype):
-        return _frozen(AutoencoderKL(**sizes.vae))
-
-
-def text_encoder(sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32) -> CLIPTextModel:
-    """The image decoder's, for its negative tags."""
-    with _made(device, dtype):
-        return _frozen(CLIPTextModel(sizes.text_encoder))
-
-
-def image_decoder(
-    sizes: Sizes, tokenizer: CLIPTokenizer, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> StableUnCLIPImg2ImgPipeline:
-    """The pipeline of these parts, without the image encoder, which CoDi-2 does not use.
-
-    `tokenizer` is CLIP's, or one with fewer words. The text encoder, which is used once, is on the CPU in float32
-    wherever the others are.
-    """
-    return StableUnCLIPImg2ImgPipeline(
-        feature_extractor=None,
-        image_encoder=None,
-        image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=sizes.imagebind.dimension),
-        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-        tokenizer=tokenizer,
-        text_encoder=text_encoder(sizes),
-        unet=unet(sizes, device, dtype),
-        scheduler=PNDMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            prediction_type="v_prediction",
-            skip_prk_steps=True,
-            steps_offset=1,
-        ),
-        vae=vae(sizes, device, dtype),
-    )
+def _decoder_shapes(sizes: Sizes) -> dict[str, Shape]:
+    """Of what is trained for the decoders."""
+    features, unet, sound = sizes.imagebind.dimension, sizes.unet, sizes.sound_unet
+    _, width, _ = sound["cross_attention_dim"][0]
+    columns = (sound["block_out_channels"][0], sound["in_channels"], 3, 3)
+    return {
+        **sound_shapes(SoundWidths(width, columns), features),
+        **video_shapes(VideoWidths(sizes.video_unet["cross_attention_dim"]), features, VIDEO_TOKENS),
+        IMAGE_EDITING: (unet["block_out_channels"][0], 4, 3, 3),
+        SOUND_EDITING: columns,
+    }
 
 
 @contextmanager
-def _made(device: str, dtype: torch.dtype) -> Iterator[None]:
+def made(device: str, dtype: torch.dtype) -> Iterator[None]:
     """Modules are built right there, in that precision: at full size there may be no room for them twice."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -232,7 +299,8 @@ def _made(device: str, dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _frozen(part: Part) -> Part:
+def frozen(part: Part) -> Part:
+    """The module itself, in evaluation mode and without gradients."""
     module: Any = part
     module.eval().requires_grad_(False)
     return part
@@ -244,5 +312,5 @@ def _random(key: str, shape: tuple[int, ...], device: str) -> Tensor:
         return torch.zeros(shape, device=device)
     if len(shape) == 1:
         return torch.ones(shape, device=device)
-    drawn: Tensor = torch.randn(shape, device=device) / shape[1] ** 0.5
+    drawn: Tensor = torch.randn(shape, device=device) / prod(shape[1:]) ** 0.5
     return drawn

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,15 @@ class Placeholder:
 class Template:
     """One way to put a turn's inputs into words: `text`, in which placeholders take the inputs from first to last.
 
-    `use` says what it is for, `source` where its form comes from.
+    `use` says what it is for, `source` where its form comes from. `edits` says whether the answer is an edited input,
+    and which one of the wanted modality that is: the first or the last.
     """
 
     name: str
     text: str
     use: str
     source: str
+    edits: Literal["", "first", "last"] = ""
 
 
 PLACEHOLDERS: Mapping[str, Placeholder] = {
@@ -41,6 +44,7 @@ PLACEHOLDERS: Mapping[str, Placeholder] = {
     "sound": Placeholder("a", "a sound"),
     "sound?": Placeholder("a?", "perhaps a second sound"),
     "medium": Placeholder("[iav]", "an image, sound or video"),
+    "medium?": Placeholder("[iav]?", "perhaps an image, sound or video"),
     "media": Placeholder("[iav]+", "one or more images, sounds or videos"),
     "text": Placeholder("t", "a text"),
     "text?": Placeholder("t?", "perhaps a text"),
@@ -71,15 +75,17 @@ _ALL = (
     ),
     Template(
         name="editing",
-        text="{medium} Edit this: {text}",
-        use="what is to be edited, then the instruction (MS-COCO editing)",
+        text="{medium?} Edit this: {text}",
+        use="what is to be edited (in a later turn what was made last), then the instruction (MS-COCO editing)",
         source="the paper's InstructPix2Pix data: picture, instruction, edited picture; words ours",
+        edits="last",
     ),
     Template(
         name="exemplar",
         text="Learn the transformation between {medium} and {medium} and apply it to {medium} {text?}",
         use="an example before and after, then what is to be changed in the same way",
         source="the paper's analogies, for images and sounds: transformation between [0] and [1], applied to [2]",
+        edits="last",
     ),
     Template(
         name="concept",
@@ -104,18 +110,21 @@ _ALL = (
         text="Add to the sound: {sound} {sound?} {text}",
         use="a sound, perhaps the sound to add, then the instruction (AudioSet editing)",
         source="the paper's AudioSet edits: a becomes a + b; words ours",
+        edits="first",
     ),
     Template(
         name="drop",
         text="Drop from the sound: {sound} {sound?} {text}",
         use="a sound, perhaps the sound to drop, then the instruction (AudioSet editing)",
         source="the paper's AudioSet edits: a + b becomes a; words ours",
+        edits="first",
     ),
     Template(
         name="replace",
         text="Replace in the sound: {sound} {sound?} {text}",
         use="a sound, perhaps the sound to put in, then the instruction (AudioSet editing)",
         source="the paper's AudioSet edits: a + b becomes a + c; words ours",
+        edits="first",
     ),
     Template(
         name="phrase",

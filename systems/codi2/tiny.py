@@ -1,15 +1,17 @@
-"""`codi2-tiny` for `anybench init`: a whole CoDi-2 of 3 million random weights, which behaves as one.
+"""`codi2-tiny` for `anybench init`: a whole CoDi-2 of 4 million random weights, which behaves as one.
 
-Its pictures mean nothing, and yet it goes through everything that a full-size checkpoint goes through: it asks for a
-picture by itself, what it predicts depends on all that it was shown, and its image decoder hears the prediction above
-the noise. Random networks do none of that, so a little is measured and set, on pictures, sounds and words that are
-random too:
+Its pictures, sounds and clips mean nothing, and yet it goes through everything that a full-size checkpoint goes
+through: it asks for a picture by itself (for a sound or a clip where one is wanted and it ended without), what it
+predicts depends on all that it was shown, its image decoder hears the prediction above the noise, and its editing
+columns see a source. Random networks do none of that, so a little is measured and set, on pictures, sounds and words
+that are random too:
 
 - ImageBind's heads take the mean of what they see away (by the bias of their LayerNorm) and scale what is left to
   `FEATURE_NORM`, as if they had been trained to tell media apart.
 - The language model's weights have gain 1 (transformers' own are so small that a state is its token alone), queries
   and keys more, so that attention chooses. lm_head has the row of <image> where the last token of a question is, and
-  the row of the end where a closing tag is.
+  the row of the end where a closing tag is and the last token of a question is not: where <image> cannot be said, some
+  words are, and then the end by chance.
 - The output projector's last layer is set so that predictions have mean zero and a mean norm of 1, which is
   `feature_scale` in the image decoder's units.
 
@@ -19,7 +21,7 @@ The same seed gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from systems.codi2.checkpoint import Adapters, write_adapters
 from systems.codi2.conversation import Decoding, Exchange, Request, Vectors
+from systems.codi2.decoder_parts import image_decoder, sound_decoder, video_decoder
 from systems.codi2.description import Backbone, Description, Reading, write_description
 from systems.codi2.language import LanguageModel
-from systems.codi2.sizes import TINY, adapters, image_decoder, imagebind, language_model
+from systems.codi2.sizes import TINY, adapters, imagebind, language_model
 from systems.diffusers_pipeline import quiet
 from systems.imagebind.loading import save as save_imagebind
 from systems.imagebind.model import ImageBind
@@ -54,12 +57,15 @@ READING = Reading(
 )
 QUESTION_ENDS = "]"
 # The logits that decide what is said are about five times this (a state keeps 0.4 of its token, and has norm 11);
-# those of all other tokens have standard deviation 1.
-SPEECH_GAIN = 12.0
+# those of all other tokens have standard deviation 1, so that the largest of them is at 3.4. That of the end has twice
+# this elsewhere: one word in four or five is the last one.
+SPEECH_GAIN = 3.0
 # What projections make of inputs of unit variance: q and k, and then o and down, which write into the state.
 ATTENTION_GAIN = 2.0
 RESIDUAL_GAIN = 0.7
 LORA_GAIN = 0.25
+# Sounds have a standard deviation of about 0.1; at twice the gain they would be clipped.
+VOCODER_GAIN = 1.4
 PROBES = 32
 PROBE_WORDS = "a photo of the dog in snow on the beach with red boots an old painting city night river"
 
@@ -76,10 +82,10 @@ def codi2(folder: Path, seed: int) -> None:
         save(speaking, folder / "language_model")
         save(tokenizer, folder / "language_model")
         write_adapters(folder, _centred(trained, perceiving, folder / "language_model"))
-        with quiet():  # it says that there is no image encoder
-            save(image_decoder(TINY, clip_tokenizer()), folder / "image_decoder")
-        backbones = (Backbone("imagebind"), Backbone("language_model"), Backbone("image_decoder"))
-        write_description(folder, Description(*backbones, TINY.lora, READING))
+        with quiet():  # pipelines say what they lack
+            for name, pipeline in _decoders():
+                save(pipeline, folder / name)
+        write_description(folder, _description())
 
 
 @torch.no_grad()
@@ -187,13 +193,13 @@ def _gain(name: str) -> float:
 
 @torch.no_grad()
 def _adapters(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Adapters:
-    """Random ones, but that <image> follows a question; the end that follows a closing tag is the `model`'s own."""
+    """Random ones, but that <image> follows a question; the end, which follows closing tags, is the `model`'s own."""
     drawn = adapters(TINY)
     drawn.input_embeddings.normal_()
-    questions_end = model.model.embed_tokens.weight[tokenizer.convert_tokens_to_ids(QUESTION_ENDS)]
-    drawn.output_embeddings[0] = SPEECH_GAIN * normalize(questions_end, dim=0)
+    question = normalize(model.model.embed_tokens.weight[tokenizer.convert_tokens_to_ids(QUESTION_ENDS)], dim=0)
     closed = normalize(drawn.input_embeddings[1::2], dim=1).sum(0)
-    model.lm_head.weight[tokenizer.eos_token_id] = SPEECH_GAIN * closed
+    drawn.output_embeddings[0] = SPEECH_GAIN * question
+    model.lm_head.weight[tokenizer.eos_token_id] = SPEECH_GAIN * (closed - question)
     return replace(
         drawn, lora={name: LORA_GAIN * tensor if "lora_B" in name else tensor for name, tensor in drawn.lora.items()}
     )
@@ -224,6 +230,34 @@ def _predictions(trained: Adapters, perceiving: ImageBind, folder: Path) -> Tens
         requests.append(Request((Exchange(question),), ("image",), seed=0, name=f"probe {number}"))
     answers = model.answer(requests, Decoding(tags="forced"))
     return torch.stack([answer.features[0].values for answer in answers])
+
+
+def _decoders() -> Iterator[tuple[str, Any]]:
+    yield "image_decoder", image_decoder(TINY, clip_tokenizer())
+    sounding: Any = sound_decoder(TINY)
+    _amplify(sounding.vocoder)
+    yield "sound_decoder", sounding
+    yield "video_decoder", video_decoder(TINY, clip_tokenizer())
+
+
+@torch.no_grad()
+def _amplify(vocoder: nn.Module) -> None:
+    """Convolutions that are heard; transformers' own are too small for that."""
+    for layer in vocoder.modules():
+        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            layer.weight.normal_(std=VOCODER_GAIN / layer.weight[0].numel() ** 0.5)
+
+
+def _description() -> Description:
+    return Description(
+        imagebind=Backbone("imagebind"),
+        language_model=Backbone("language_model"),
+        image_decoder=Backbone("image_decoder"),
+        sound_decoder=Backbone("sound_decoder"),
+        video_decoder=Backbone("video_decoder"),
+        lora=TINY.lora,
+        reading=READING,
+    )
 
 
 def _rounded(measured: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
 CONTEXT = 77
@@ -22,9 +21,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 def tokenize(texts: Sequence[str], context: int = CONTEXT) -> Tensor:
     """Ids (texts, context), int64: start (49406), the text's, end (49407), then zeros."""
-    ids = torch.zeros(len(texts), context, dtype=torch.long)
-    if texts:
-        ids[:] = _tokenizer()(list(texts), context_length=context)
+    ids: Tensor = _tokenizer()(list(texts), context_length=context)
     return ids
 
 
@@ -39,7 +36,7 @@ def _tokenizer() -> Any:
     others = [word for word, number in tokenizer.encoder.items() if number in tokenizer.all_special_ids]
     for own, other in zip((START, END), others, strict=True):
         tokenizer.encoder[own] = tokenizer.encoder.pop(other)
-        tokenizer.cache = {START: START, END: END}
+    tokenizer.cache = {START: START, END: END}
     spelled = tokenizer.pat.pattern.removeprefix("|".join(others))
     tokenizer.pat = regex.compile(f"{regex.escape(START)}|{regex.escape(END)}{spelled}", regex.IGNORECASE)
     return tokenizer

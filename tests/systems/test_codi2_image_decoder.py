@@ -321,7 +321,7 @@ def test_compile_compiles_unet_and_vae_decoder(
     monkeypatch.setattr(torch, "compile", compiled)
     features = 20 * unit(2)
     found = ImageDecoder.load(folder, torch.float32, compile=True).decode(features, seeded(5, 6), QUICK)
-    assert calls == ["UNet2DConditionModel"] * QUICK.steps + ["Decoder"] * len(found)
+    assert calls == ["UNet2DConditionModel"] * QUICK.steps + ["Decoder"]
     for one, another in zip(found, decoder.decode(features, seeded(5, 6), QUICK), strict=True):
         assert np.array_equal(pixels(one), pixels(another))
 

@@ -168,7 +168,7 @@ def test_each_turn_of_a_conversation_finds_its_own_template(tags: dict[str, str]
         (
             "editing",
             (*IMAGES, text("a dog")),
-            "case case-7: template editing takes an image, sound or video, then a text; "
+            "case case-7: template editing takes perhaps an image, sound or video, then a text; "
             "the turn holds 5 images, then a text",
         ),
         (

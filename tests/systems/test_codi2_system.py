@@ -82,7 +82,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_a_picture_is_drawn_of_its_own_feature_and_noise(system: CoDi2, codi2_tiny: Path, media: Maker) -> None:
-    drawn = one(system, item(media("dog"), words("a dog in snow")))
+    drawn = one(system, item(words("a dog in snow"), media("dog")))
     found = read_checkpoint(codi2_tiny)
     decoder = ImageDecoder.load(found.image_decoder, torch.float32)
     embedding = torch.from_numpy(feature(drawn).copy())[None] * found.description.reading.feature_scale
@@ -225,11 +225,6 @@ def test_a_setting_out_of_range_is_one_line(codi2_tiny: Path, settings: dict[str
     with pytest.raises(UsageError, match=message) as caught:
         CoDi2(str(codi2_tiny), "cpu", **settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_a_wanted_sound_is_refused_by_name(system: CoDi2) -> None:
-    with pytest.raises(UsageError, match="case bell wants audio"):
-        system.generate([item(words("a bell"), wants=("audio",), name="bell")])
 
 
 def test_a_hand_built_model_draws_the_stated_function_of_what_it_was_shown(copied: Path, media: Maker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_a_small_file_is_no_official_one(tmp_path: Path) -> None:
 def test_what_is_no_file_of_tensors_is_refused_in_one_line(tmp_path: Path, name: str, held: bytes) -> None:
     (tmp_path / name).write_bytes(held)
     assert refusal(tmp_path / name).startswith(f"{tmp_path / name}: no ")
+
+
+class Trap:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_what_a_file_would_run_is_not_run(tmp_path: Path) -> None:
+    torch.save({**small().state_dict(), AUDIO_HEAD: Trap(tmp_path / "sprung")}, tmp_path / OFFICIAL_FILE)
+    assert "Python objects are never loaded" in refusal(tmp_path)
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("held", [[1], {"model": {"a": 1}}, {"a": torch.zeros(2, dtype=torch.int64)}])
