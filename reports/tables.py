@@ -43,7 +43,7 @@ def leaderboard(summaries: Sequence[Summary], suite: Suite, better: Mapping[str,
     columns = [Column("system", "system"), Column("checkpoint", "checkpoint")]
     columns += [Column(name, headed(name, better.get(name)), figures=True) for name in metrics]
     columns += [Column("status", "status"), Column("run", "run")]
-    blocks = [_ranked(block, metrics[0], better) for block in _comparable_blocks(runs)]
+    blocks = [_ranked(block, metrics[0], better) if metrics else block for block in _comparable_blocks(runs)]
     apart = what_differs(runs)
     rows = [
         Row((Cell(_told_apart(run.run.system, run, apart)), _checkpoint(run), *cells, *_ending(run)), heading)

@@ -73,7 +73,7 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     options.add_settings(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of each conversation (default: 0)")
     parser.add_argument(
-        "--out", type=options.something, default="", metavar="DIR",
+        "--out", default="", metavar="DIR",
         help="a new folder for the answers and the transcript (default: ./chat/DATE-AND-TIME)",
     )  # fmt: skip
     parser.add_argument("--offline", action="store_true", help="do not ask the hub for what is not in its cache")
@@ -161,6 +161,7 @@ class Chat:
 
     def _answer(self, line: str) -> tuple[tuple[Media, ...], list[Output], float] | None:
         """What was asked, what was answered, and in how many seconds; None, after one line, where it was not."""
+        out_of_memory = False
         try:
             with _at_ctrl_c(signal.default_int_handler):
                 inputs = read_message(line)
@@ -172,10 +173,12 @@ class Chat:
         except UsageError as error:
             why = str(error)
         except Exception as error:
-            if not ran_out_of_memory(error):
+            out_of_memory = ran_out_of_memory(error)
+            if not out_of_memory:
                 raise
             why = f"the device's memory ran out ({one_line(error)})"
-        free_device_memory()
+        if out_of_memory:  # what the error held is given up by now
+            free_device_memory()
         warn(f"{why}; the conversation is as it was before")
         return None
 

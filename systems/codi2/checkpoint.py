@@ -134,8 +134,8 @@ def find_backbones(folder: Path, description: Description) -> Checkpoint:
     sound, video = description.sound_decoder, description.video_decoder
     sound_decoder = find_backbone(folder, "sound_decoder", sound) if sound else None
     video_decoder = find_backbone(folder, "video_decoder", video) if video else None
-    perceiving = imagebind_config(imagebind)
-    _check_image_tokens(folder, description.reading.image_tokens, perceiving)
+    perceiving = _imagebind_config(imagebind)
+    _check_image_tokens(folder, description.reading.image_tokens, imagebind)
     return Checkpoint(
         folder,
         description,
@@ -324,23 +324,21 @@ def _above(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {f"{part}.{key}": tensor for key, tensor in tensors.items()}
 
 
-def imagebind_config(path: Path) -> ImageBindConfig:
+def image_tokens(imagebind: Path) -> int:
+    """How many vectors an ImageBind has for a picture; UsageError where it does not see any."""
+    vision = _imagebind_config(imagebind).vision
+    if vision is None:
+        raise UsageError(f"{imagebind}: it has no vision tower, and CoDi-2 reads pictures with it")
+    return 1 + (vision.picture // vision.patch) ** 2
+
+
+def _imagebind_config(path: Path) -> ImageBindConfig:
     """That of a folder; the official file, or a folder that holds it, is the huge one."""
     return read_config(path / CONFIG_FILE) if (path / CONFIG_FILE).is_file() else HUGE
 
 
-def image_tokens(perceiving: ImageBindConfig) -> int:
-    """How many vectors ImageBind has for a picture; UsageError where it does not see any."""
-    if perceiving.vision is None:
-        raise UsageError("it has no vision tower, and CoDi-2 reads pictures with it")
-    return 1 + (perceiving.vision.picture // perceiving.vision.patch) ** 2
-
-
-def _check_image_tokens(folder: Path, tokens: int, perceiving: ImageBindConfig) -> None:
-    try:
-        most = image_tokens(perceiving)
-    except UsageError as error:
-        raise UsageError(f"{folder / FILE}: imagebind: {error}") from error
+def _check_image_tokens(folder: Path, tokens: int, imagebind: Path) -> None:
+    most = image_tokens(imagebind)
     if tokens not in (1, most):
         raise UsageError(f"{folder / FILE}: reading: image_tokens is {tokens}; of this ImageBind 1 or {most} would do")
 

@@ -14,9 +14,10 @@ What the released code does not have, or does not say
   model's rows (docs/codi2.md, point 8): they can be read, and the model has never learned to say one. Ask such a
   checkpoint with tags=forced.
 - LoRA's alpha, which is in no state dict and was not published. It must be said; a wrong one changes every answer.
-- How it reads is `RELEASED`: 257 vectors a picture, in the norms that its encoders leave them (a picture's class token
-  1, a sound 20, a text its learned scale), "### Human" and "### Assistant", no feature fed back, and a prediction that
-  is the image decoder's embedding as it stands, which is scale 1.
+- How it reads: all vectors of a picture (257), in the norms that its encoders leave them (a picture's class token 1, a
+  sound 20, a text its learned scale), "### Human" and "### Assistant", no feature fed back, and a prediction that is
+  the image decoder's embedding as it stands, which is scale 1.
+- Decoders for sounds and videos, and editing: neither is in the released code, and a converted checkpoint has neither.
 - Its sound head. An inserted layer renamed it in the released code, so that it ran with random weights; where the
   state dict has them (imagebind.modality_heads.audio.3.weight) it was trained to hear with those, and sounds, read here
   through the published head, will mean nothing to it.
@@ -50,14 +51,12 @@ from systems.codi2.checkpoint import (
     adapter_shapes,
     adapters_of,
     find_backbones,
+    image_tokens,
     refuse_others,
     write_adapters,
 )
 from systems.codi2.description import FILE, Backbone, Description, Lora, Reading, write_description
 
-RELEASED = Reading(
-    image_tokens=257, input_norms="released", prompt_style="human-assistant", feedback=False, feature_scale=1.0
-)
 WRAPPERS = ("state_dict", "module", "model")
 # What DeepSpeed, data parallel training and Lightning put before every name.
 PREFIX = re.compile(r"((module|_forward_module|model)\.)+")
@@ -85,7 +84,7 @@ class Sources:
     image_decoder: str
 
 
-def convert(file: Path, folder: Path, sources: Sources, alpha: float, reading: Reading = RELEASED) -> None:
+def convert(file: Path, folder: Path, sources: Sources, alpha: float) -> None:
     """Writes the state dict in `file` as a checkpoint in `folder`, which is made.
 
     A backbone that lies in the folder is named by its place there, any other one by its own and its digest. Raises
@@ -97,7 +96,7 @@ def convert(file: Path, folder: Path, sources: Sources, alpha: float, reading: R
     state = read_state_dict(file)
     if RANDOM_SOUND_HEAD in state:
         warn(f"{file}: its sound head has random weights; the checkpoint will not hear as it was trained to")
-    checkpoint = find_backbones(folder, _describe(folder, sources, Lora(_rank(file, state), alpha), reading))
+    checkpoint = find_backbones(folder, _describe(folder, sources, Lora(_rank(file, state), alpha)))
     tensors = _trained(file, state, checkpoint)
     tensors["tags.input_embeddings"] = _tags(checkpoint.language_model, "model.embed_tokens.weight")
     tensors["tags.output_embeddings"] = _tags(checkpoint.language_model, "lm_head.weight")
@@ -142,13 +141,19 @@ def _rank(file: Path, state: Mapping[str, Any]) -> int:
     return len(down)
 
 
-def _describe(folder: Path, sources: Sources, lora: Lora, reading: Reading) -> Description:
+def _describe(folder: Path, sources: Sources, lora: Lora) -> Description:
     return Description(
         imagebind=_backbone(folder, sources.imagebind),
         language_model=_backbone(folder, sources.language_model),
         image_decoder=_backbone(folder, sources.image_decoder),
         lora=lora,
-        reading=reading,
+        reading=Reading(
+            image_tokens=image_tokens(Path(checkpoint_path(sources.imagebind))),
+            input_norms="released",
+            prompt_style="human-assistant",
+            feedback=False,
+            feature_scale=1.0,
+        ),
     )
 
 

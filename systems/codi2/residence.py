@@ -70,8 +70,9 @@ class Residence:
                     f"memory_gb={self._limit / GIB:g}: {name} is needed beside {', '.join(self._resident)}, which is "
                     f"{together / GIB:.2f} GiB of weights; set memory_gb higher, or 0 for no limit"
                 )
-            self._parts[idle].to("cpu")
+            # In this order: what Ctrl-C leaves half moved is brought whole when it is needed.
             self._resident.remove(idle)
+            self._parts[idle].to("cpu")
 
     def _held(self) -> int:
         return sum(self._sizes[name] for name in self._resident)

@@ -243,8 +243,6 @@ class SoundDecoder:
         """The sound of latents (8, frames / 4, 16)."""
         vae = self.module.vae
         spectrogram = vae.decode(1 / vae.config.scaling_factor * latent[None], return_dict=False)[0]
-        # The vocoder ends in tanh: an overflow would be full scale.
-        spectrogram = spectrogram.where(spectrogram.isfinite(), float("nan"))
         sound = self.module.vocoder(spectrogram[:, 0])[0, :samples].cpu().numpy()
         finite = np.isfinite(sound)
         flags = () if finite.all() else ("nan",)

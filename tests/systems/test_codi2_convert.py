@@ -15,21 +15,23 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.errors import UsageError
+from harness.media import decode
+from harness.nouns import Case, Item, Media, Turn
 from runners.convert_codi2 import main
 from systems.codi2 import convert as converting
 from systems.codi2.backbones import digest_backbone
-from systems.codi2.checkpoint import TENSORS, check, read_adapters, read_checkpoint
-from systems.codi2.convert import RELEASED, Sources, convert
+from systems.codi2.checkpoint import TENSORS, check, image_tokens, read_adapters, read_checkpoint
+from systems.codi2.convert import Sources, convert
 from systems.codi2.description import FILE
 from systems.codi2.sizes import TINY, imagebind
+from systems.codi2.system import CoDi2
 from systems.imagebind.loading import save as save_imagebind
 
-# The released code's reading at the tiny ImageBind's size.
-READING = replace(RELEASED, image_tokens=17)
 LLAMA = "llama_model.base_model.model"
 
 
@@ -109,7 +111,7 @@ def flattened(state: Mapping[str, Tensor], file: Path) -> Path:
 def test_the_adapters_are_read_back_from_every_way_of_saving(
     state: dict[str, Tensor], sources: Sources, codi2_tiny: Path, tmp_path: Path, save: Any
 ) -> None:
-    convert(save(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16, READING)
+    convert(save(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16)
     check(str(tmp_path / "made"), [], 1)
     made, original = (read_adapters(read_checkpoint(folder)) for folder in (tmp_path / "made", codi2_tiny))
     for mine, theirs in (
@@ -125,7 +127,7 @@ def test_the_tags_begin_as_the_mean_of_the_language_models_rows(
     state: dict[str, Tensor], sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converting, "ROWS", 700)  # of 2,048: the last part is a short one
-    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16, READING)
+    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16)
     made = read_adapters(read_checkpoint(tmp_path / "made"))
     llama = load_file(Path(sources.language_model) / "model.safetensors")
     for rows, key in ((made.input_embeddings, "model.embed_tokens.weight"), (made.output_embeddings, "lm_head.weight")):
@@ -143,7 +145,7 @@ def test_the_rows_are_found_in_any_shard(
     save_file(tensors, sharded / "model-00001-of-00002.safetensors")
     save_file(head, sharded / "model-00002-of-00002.safetensors")
     asked = replace(sources, language_model=str(sharded))
-    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", asked, 16, READING)
+    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", asked, 16)
     rows = read_adapters(read_checkpoint(tmp_path / "made")).output_embeddings
     assert torch.allclose(rows[0], head["lm_head.weight"].mean(0), atol=1e-6)
 
@@ -154,7 +156,7 @@ def test_the_description_says_rank_alpha_reading_and_where_the_backbones_are(
     made = tmp_path / "made"
     shutil.copytree(codi2_tiny / "imagebind", made / "imagebind")
     asked = replace(sources, imagebind=str(made / "imagebind"))
-    convert(saved(state, tmp_path / "state.pt"), made, asked, 24, READING)
+    convert(saved(state, tmp_path / "state.pt"), made, asked, 24)
     said = json.loads((made / FILE).read_text())
     assert said["lora"] == {"rank": 8, "alpha": 24}
     assert said["imagebind"] == {"source": "imagebind", "digest": ""}
@@ -167,12 +169,12 @@ def test_the_description_says_rank_alpha_reading_and_where_the_backbones_are(
         "feedback": False,
         "feature_scale": 1.0,
     }
-    assert RELEASED.image_tokens == 257
+    assert not {"sound_decoder", "video_decoder"} & said.keys()
 
 
 def test_half_precision_stays_what_it_is(state: dict[str, Tensor], sources: Sources, tmp_path: Path) -> None:
     halves = {key: tensor.half() for key, tensor in state.items()}
-    convert(saved(halves, tmp_path / "state.pt"), tmp_path / "made", sources, 16, READING)
+    convert(saved(halves, tmp_path / "state.pt"), tmp_path / "made", sources, 16)
     assert load_file(tmp_path / "made" / TENSORS)["input_projector.0.weight"].dtype == torch.float16
 
 
@@ -180,7 +182,7 @@ def test_a_random_sound_head_is_warned_of(
     state: dict[str, Tensor], sources: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state["imagebind.modality_heads.audio.3.weight"] = torch.ones(3)
-    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16, READING)
+    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", sources, 16)
     assert "its sound head has random weights" in capsys.readouterr().err
 
 
@@ -213,7 +215,7 @@ def test_what_a_checkpoint_cannot_be_made_of_is_named_and_nothing_is_written(
     changed = {key: value for key, value in (state | dict(changes)).items() if value is not None}
     file = saved(changed, tmp_path / "state.pt")
     with pytest.raises(UsageError) as caught:
-        convert(file, tmp_path / "made", sources, 16, READING)
+        convert(file, tmp_path / "made", sources, 16)
     assert str(caught.value).startswith(f"{file}: ")
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists()
@@ -242,7 +244,7 @@ def test_files_that_are_no_state_dict_are_one_line_and_run_nothing(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "state.pt")
     with pytest.raises(UsageError, match=r"state\.pt: "):
-        convert(tmp_path / "state.pt", tmp_path / "made", sources, 16, READING)
+        convert(tmp_path / "state.pt", tmp_path / "made", sources, 16)
     assert not (tmp_path / "ran").exists()
 
 
@@ -250,12 +252,12 @@ def test_a_truncated_safetensors_file_is_one_line(state: dict[str, Tensor], sour
     file = safe(state, tmp_path / "state")
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(UsageError, match=r"state\.safetensors: no readable file of tensors"):
-        convert(file, tmp_path / "made", sources, 16, READING)
+        convert(file, tmp_path / "made", sources, 16)
 
 
 def test_a_checkpoint_is_not_written_over(codi2_tiny: Path, sources: Sources, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"codi2\.json is there already"):
-        convert(tmp_path / "state.pt", codi2_tiny, sources, 16, READING)
+        convert(tmp_path / "state.pt", codi2_tiny, sources, 16)
 
 
 @pytest.fixture
@@ -271,7 +273,6 @@ def arguments(state: dict[str, Tensor], sources: Sources, tmp_path: Path) -> lis
         (["--lora-alpha=much"], "invalid float value"),
         (["--lora-alpha=nan"], "alpha is nan; above 0"),
         (["--lora-alpha=-1"], "alpha is -1.0; above 0"),
-        (["--lora-alpha=16"], "image_tokens is 257; of this ImageBind 1 or 17 would do"),
         (["--lora-alpha=16", "--imagebind=nowhere.pth"], "nowhere.pth: no such file or folder"),
     ],
 )
@@ -283,14 +284,40 @@ def test_the_command_says_what_is_wrong_in_one_line_and_ends_with_2(
     assert said in printed.err and printed.err.count("\n") == 1 and not printed.out
 
 
-def test_the_script_converts_and_prints_the_folder(arguments: list[str], tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize(("patch", "tokens"), [(8, 17), (2, 257)])
+def test_all_vectors_of_a_picture_are_read_as_many_as_the_imagebind_has(
+    state: dict[str, Tensor], sources: Sources, tmp_path: Path, patch: int, tokens: int
+) -> None:
     assert TINY.imagebind.vision is not None
-    vision = replace(TINY.imagebind.vision, patch=2)  # 257 vectors a picture, as at full size
-    sizes = replace(TINY, imagebind=replace(TINY.imagebind, vision=vision))
-    save_imagebind(imagebind(sizes), tmp_path / "imagebind")
+    vision = replace(TINY.imagebind.vision, patch=patch)
+    save_imagebind(imagebind(replace(TINY, imagebind=replace(TINY.imagebind, vision=vision))), tmp_path / "imagebind")
+    asked = replace(sources, imagebind=str(tmp_path / "imagebind"))
+    convert(saved(state, tmp_path / "state.pt"), tmp_path / "made", asked, 16)
+    assert read_checkpoint(tmp_path / "made").description.reading.image_tokens == tokens
+
+
+def test_the_official_file_and_its_257_vectors_are_taken_where_no_config_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "imagebind_huge.pth").write_bytes(b"weights")
+    assert image_tokens(tmp_path / "imagebind_huge.pth") == image_tokens(tmp_path) == 257
+
+
+def test_the_script_makes_a_state_dict_a_checkpoint_that_answers(
+    arguments: list[str], tmp_path: Path, repository: Path
+) -> None:
     script = [sys.executable, "runners/convert_codi2.py", *arguments, "--lora-alpha", "16"]
-    asked = [*script, f"--imagebind={tmp_path / 'imagebind'}"]
-    done = subprocess.run(asked, cwd=repository, capture_output=True, text=True)
+    done = subprocess.run(script, cwd=repository, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'made'}\n", "")
-    assert read_checkpoint(tmp_path / "made").description.reading == RELEASED
     check(str(tmp_path / "made"), [], 1)
+    system = CoDi2(str(tmp_path / "made"), "cpu", steps=2, tags="forced", trace=True)
+    Image.effect_noise((40, 40), 90).save(tmp_path / "seen.png")
+    seen = Media("image", uri=str(tmp_path / "seen.png"))
+    asked = [(seen, Media("text", text="in snow")), (seen, Media("text", text="in rain"))]
+    cases = [Case(f"{number}", (Turn(inputs, ("image",)),)) for number, inputs in enumerate(asked)]
+    outputs = [output for ((output,),) in system.generate([Item(case, 0, 7) for case in cases])]
+    for output in outputs:
+        assert isinstance(output.data, bytes)
+        assert decode(output.data, "an answer").size == (64, 64)
+        assert output.modality == "image" and "nan" not in output.flags
+    assert outputs[0].trace != outputs[1].trace
+    with pytest.raises(UsageError, match=r"wants audio, and the checkpoint's codi2\.json names no sound_decoder"):
+        system.generate([Item(Case("bell", (Turn((seen,), ("audio",)),)), 0, 7)])

@@ -34,6 +34,12 @@ def model(toy: Toy) -> LanguageModel:
     return toy.load()
 
 
+@pytest.fixture(scope="module")
+def exact(toy: Toy) -> LanguageModel:
+    """In float64 but for its projectors: random weights make 1e-5 of the rounding that float32 leaves."""
+    return toy.load(dtype=torch.float64)
+
+
 def slot(part: Vectors) -> list:
     opening = OPENING.get(part.modality)
     values = list(part.values.double().numpy())
@@ -118,21 +124,21 @@ decodings = st.sampled_from([FREE, FORCED, Decoding(temperature=1.0, top_p=0.9, 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(requests, min_size=2, max_size=6), decodings, st.randoms(use_true_random=False))
 def test_a_batch_answers_as_each_alone_in_any_order(
-    model: LanguageModel, batch: list[Request], decoding: Decoding, random
+    exact: LanguageModel, batch: list[Request], decoding: Decoding, random
 ) -> None:
     order = random.sample(range(len(batch)), len(batch))
-    together = model.answer([batch[index] for index in order], decoding)
+    together = exact.answer([batch[index] for index in order], decoding)
     for index, answer in zip(order, together, strict=True):
-        (alone,) = model.answer([batch[index]], decoding)
+        (alone,) = exact.answer([batch[index]], decoding)
         assert answer.text == alone.text
         assert [(f.modality, f.forced) for f in answer.features] == [(f.modality, f.forced) for f in alone.features]
         assert all(apart(f.values, g.values) < CLOSE for f, g in zip(answer.features, alone.features, strict=True))
 
 
-def test_padding_changes_nothing(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padding_changes_nothing(exact: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "MOST_PADDING", 1.0)
     short, long = ask("a", SOUND, wants=("image", "text")), ask("b" * 300, PICTURE, wants=("image", "text"))
-    (padded, _), (alone,) = model.answer([short, long], FREE), model.answer([short], FREE)
+    (padded, _), (alone,) = exact.answer([short, long], FREE), exact.answer([short], FREE)
     assert padded.text == alone.text
     assert all(apart(f.values, g.values) < CLOSE for f, g in zip(padded.features, alone.features, strict=True))
 

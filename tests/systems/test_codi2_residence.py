@@ -70,6 +70,23 @@ def test_where_memory_is_short_the_part_used_longest_ago_makes_room() -> None:
     assert places(own) == {"encoder": DEVICE, "language": "cpu", "decoder": DEVICE}
 
 
+def test_a_part_whose_leaving_was_interrupted_is_brought_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = parts(language=3, decoder=3)
+    residence = Residence(own, DEVICE, 3 * MIB / GIB)
+    use(residence, "language")
+
+    def interrupted(device: str) -> None:
+        monkeypatch.undo()
+        own["language"].to(device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(own["language"], "to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        use(residence, "decoder")
+    use(residence, "language")
+    assert places(own) == {"language": DEVICE, "decoder": "cpu"}
+
+
 def test_a_part_that_still_fits_is_not_sent_away() -> None:
     own = parts(encoder=1, language=3, decoder=2)
     residence = Residence(own, DEVICE, 5 * MIB / GIB)

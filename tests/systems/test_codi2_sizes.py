@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from peft import LoraConfig, LoraModel
 from torch import Tensor
 
-from systems.codi2 import sizes
+from systems.codi2 import decoder_parts, sizes
 from systems.codi2.checkpoint import adapter_shapes
 from systems.codi2.projectors import projector
 from systems.codi2.sizes import FULL, TINY, Sizes
+from systems.diffusers_pipeline import quiet
 from systems.imagebind.config import HUGE
 from systems.imagebind.model import ImageBind
 from systems.tiny import clip_tokenizer
@@ -21,9 +23,13 @@ from systems.tiny import clip_tokenizer
 MODELS: tuple[Callable[..., torch.nn.Module], ...] = (
     sizes.imagebind,
     sizes.language_model,
-    sizes.unet,
-    sizes.vae,
-    sizes.text_encoder,
+    decoder_parts.unet,
+    decoder_parts.vae,
+    decoder_parts.text_encoder,
+    decoder_parts.sound_unet,
+    decoder_parts.sound_vae,
+    decoder_parts.vocoder,
+    decoder_parts.video_unet,
 )
 
 
@@ -35,9 +41,13 @@ def numbers(tensors: Iterable[Tensor]) -> int:
     ("build", "published"),
     [
         (sizes.language_model, 6_738_415_616),
-        (sizes.unet, 870_173_124),
-        (sizes.vae, 83_653_863),
-        (sizes.text_encoder, 340_387_840),
+        (decoder_parts.unet, 870_173_124),
+        (decoder_parts.vae, 83_653_863),
+        (decoder_parts.text_encoder, 340_387_840),
+        (decoder_parts.sound_unet, 346_943_496),
+        (decoder_parts.sound_vae, 55_376_873),
+        (decoder_parts.vocoder, 55_264_897),
+        (decoder_parts.video_unet, 1_411_233_860),
     ],
 )
 def test_a_full_size_part_has_the_published_number_of_parameters(build: Any, published: int) -> None:
@@ -62,6 +72,27 @@ def test_what_is_trained_has_the_published_numbers_of_parameters() -> None:
     assert numbers(trained.input_projector.values()) == 20_987_904
     assert numbers(trained.output_projector.values()) == 5_246_976
     assert trained.input_embeddings.shape == trained.output_embeddings.shape == (6, 4096)
+
+
+def test_what_is_trained_for_the_decoders_fits_their_published_widths() -> None:
+    trained = sizes.adapters(FULL, "meta")
+    assert trained.language_of_audio and trained.video_context
+    assert {key: tuple(one.shape) for key, one in trained.language_of_audio.items()} == {
+        "weight": (8 * 768, 1024),
+        "bias": (8 * 768,),
+    }
+    assert {key: tuple(one.shape) for key, one in trained.video_context.items()} == {
+        "weight": (4 * 1024, 1024),
+        "bias": (4 * 1024,),
+    }
+    assert trained.image_editing is not None and trained.image_editing.shape == (320, 4, 3, 3)
+    assert trained.sound_editing is not None and trained.sound_editing.shape == (128, 8, 3, 3)
+
+
+@pytest.mark.parametrize(("of", "seconds"), [(FULL, 10.24), (TINY, 2.08)])
+def test_a_sound_decoders_own_length_is_that_of_its_latents(of: Sizes, seconds: float) -> None:
+    shorter = 2 ** (len(of.sound_vae["block_out_channels"]) - 1)
+    assert of.sound_unet["sample_size"] * shorter * math.prod(of.vocoder.upsample_rates) / 16000 == seconds
 
 
 def test_loras_tensors_are_those_that_peft_gives_the_language_model() -> None:
@@ -101,8 +132,10 @@ def test_a_part_is_built_where_and_as_it_is_asked_for(build: Any) -> None:
 def test_a_tiny_codi2_has_a_few_million_parameters() -> None:
     trained = sizes.adapters(TINY, "meta")
     adapters = (trained.lora, trained.input_projector, trained.output_projector)
-    count = numbers(one for build in MODELS for one in build(TINY, "meta").parameters())
-    assert 2_000_000 < count + sum(numbers(each.values()) for each in adapters) < 5_000_000
+    counts = {build: numbers(build(TINY, "meta").parameters()) for build in MODELS}
+    assert 2_000_000 < sum(counts.values()) + sum(numbers(each.values()) for each in adapters) < 5_000_000
+    for build in (decoder_parts.sound_unet, decoder_parts.sound_vae, decoder_parts.vocoder, decoder_parts.video_unet):
+        assert 10_000 < counts[build] < 500_000
 
 
 def test_loras_other_half_is_not_zero_and_comes_from_torchs_random_numbers() -> None:
@@ -117,7 +150,7 @@ def test_loras_other_half_is_not_zero_and_comes_from_torchs_random_numbers() -> 
 
 
 def test_the_image_decoder_is_a_pipeline_of_these_parts() -> None:
-    pipeline = sizes.image_decoder(TINY, clip_tokenizer(), "cpu", torch.bfloat16)
+    pipeline = decoder_parts.image_decoder(TINY, clip_tokenizer(), "cpu", torch.bfloat16)
     assert (pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype) == (
         torch.bfloat16,
         torch.bfloat16,
@@ -126,3 +159,25 @@ def test_the_image_decoder_is_a_pipeline_of_these_parts() -> None:
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.text_encoder.config.vocab_size == len(pipeline.tokenizer)
     assert pipeline.image_normalizer.mean.shape == (1, TINY.imagebind.dimension)
+
+
+def test_the_sound_decoder_is_a_pipeline_whose_unet_alone_is_in_another_precision() -> None:
+    with quiet():
+        pipeline: Any = decoder_parts.sound_decoder(TINY, "cpu", torch.bfloat16)
+    assert pipeline.unet.dtype == torch.bfloat16
+    assert pipeline.vae.dtype == pipeline.vocoder.dtype == torch.float32
+    assert (pipeline.text_encoder, pipeline.text_encoder_2, pipeline.language_model) == (None, None, None)
+    assert (pipeline.scheduler.config.beta_start, pipeline.scheduler.config.beta_end) == (0.0015, 0.0195)
+    assert pipeline.scheduler.config.prediction_type == "epsilon"
+
+
+def test_the_video_decoder_is_a_pipeline_of_these_parts() -> None:
+    with quiet():
+        pipeline: Any = decoder_parts.video_decoder(TINY, clip_tokenizer(), "cpu", torch.bfloat16)
+    assert (pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype) == (
+        torch.bfloat16,
+        torch.bfloat16,
+        torch.float32,
+    )
+    assert pipeline.text_encoder.config.hidden_size == pipeline.unet.config.cross_attention_dim
+    assert (pipeline.scheduler.config.beta_start, pipeline.scheduler.config.beta_end) == (0.00085, 0.012)

@@ -24,7 +24,7 @@ from harness.errors import UsageError
 from systems.codi2 import mel
 from systems.codi2.sound_decoder import NOT_NEEDED, SoundDecoder, SoundSampling
 
-QUICK = SoundSampling(steps=3, seconds=0.64)
+QUICK = SoundSampling(steps=2, seconds=0.64)
 LINEAR = language_of_audio(1)
 NO_SOURCE = (None,)
 # diffusers' own words for the parts that are not needed, as published.
@@ -129,7 +129,7 @@ def test_the_defaults_are_audioldm2s_and_instruct_pix2pixs() -> None:
 @pytest.mark.parametrize(
     "sampling",
     [
-        SoundSampling(steps=10, seconds=1.28),
+        SoundSampling(steps=6, seconds=0.96),
         SoundSampling(steps=7, guidance_scale=1.0, seconds=0.64),
         SoundSampling(steps=3, guidance_scale=9.0, seconds=0.53),
     ],
@@ -284,13 +284,13 @@ def test_the_less_strength_the_nearer_to_the_source(decoder: SoundDecoder) -> No
 
 
 def test_source_guidance_counts_for_editing_alone(editor: SoundDecoder) -> None:
-    louder = SoundSampling(steps=3, seconds=0.64, source_guidance_scale=5.0)
+    louder = SoundSampling(steps=2, seconds=0.64, source_guidance_scale=5.0)
     for source, same in ((None, True), (tone(500), False)):
         found = [editor.denoise(features(1), seeded(5), sampling, [source]) for sampling in (QUICK, louder)]
         assert torch.equal(*found) == same
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.permutations([0, 1, 2, 3]), st.integers(1, 4), st.booleans())
 def test_a_sound_does_not_depend_on_its_neighbours(
     decoder: SoundDecoder, editor: SoundDecoder, order: Sequence[int], together: int, edits: bool
@@ -337,7 +337,7 @@ def test_a_feature_speaks_in_both_streams(folder: Path, silenced: set[str]) -> N
     assert float((one - other).std()) > 1e-3 * float(one.std())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seconds=st.floats(0.1, 1.0))
 def test_a_sound_is_as_long_as_it_was_asked_for(decoder: SoundDecoder, seconds: float) -> None:
     sampling = SoundSampling(steps=1, seconds=seconds)
@@ -366,7 +366,7 @@ def test_an_edited_sound_that_is_no_number_says_both(decoder: SoundDecoder) -> N
     assert sound.flags == ("nan", "sdedit")
 
 
-def test_an_overflow_in_the_vae_is_flagged_and_not_full_scale(folder: Path) -> None:
+def test_an_overflow_in_the_vae_is_flagged(folder: Path) -> None:
     used = SoundDecoder.load(folder, torch.float32, LINEAR, None)
     used.module.vae.decoder.conv_out.bias.data.fill_(float("inf"))
     (sound,) = used.decode(features(1), seeded(5), QUICK, NO_SOURCE)
@@ -396,9 +396,8 @@ def test_of_a_published_folder_nothing_is_read_but_what_sounds(copied: Path, dec
     assert parts == {"unet", "vae", "vocoder", "language_of_audio"} and set(UNREAD) == set(NOT_NEEDED)
 
 
-@pytest.mark.parametrize("editing", [None, columns()])
-def test_all_that_decoding_needs_moves_with_the_module(folder: Path, editing: Tensor | None) -> None:
-    used = SoundDecoder.load(folder, torch.float32, LINEAR, editing)
+def test_all_that_decoding_needs_moves_with_the_module(folder: Path) -> None:
+    used = SoundDecoder.load(folder, torch.float32, LINEAR, None)
     used.module.to("meta")
     sampling = SoundSampling(steps=1, seconds=0.64)
     latents = used.denoise(features(2), seeded(5, 6), sampling, [None, tone(500)])

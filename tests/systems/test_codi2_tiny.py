@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers import AutoTokenizer
@@ -25,7 +27,10 @@ from systems.codi2.checkpoint import check, read_adapters, read_checkpoint
 from systems.codi2.conversation import Answer, Decoding, Exchange, Part, Request, Vectors
 from systems.codi2.image_decoder import ImageDecoder, Sampling
 from systems.codi2.language import LanguageModel
+from systems.codi2.model import Parts, load_parts
 from systems.codi2.sizes import TINY
+from systems.codi2.sound_decoder import SoundSampling
+from systems.codi2.video_decoder import VideoSampling
 from systems.imagebind.loading import load as load_imagebind
 from systems.imagebind.preprocessing import images
 
@@ -71,6 +76,7 @@ def features(answers: Sequence[Answer]) -> Tensor:
 def test_the_same_seed_writes_the_same_bytes_on_any_number_of_threads(tmp_path: Path, codi2_tiny: Path) -> None:
     torch.set_num_threads(2)
     tiny.codi2(tmp_path / "again", 0)
+    torch.set_num_threads(1)
     tiny.codi2(tmp_path / "other", 1)
     again, other = contents(tmp_path / "again"), contents(tmp_path / "other")
     assert again == contents(codi2_tiny)
@@ -80,9 +86,12 @@ def test_the_same_seed_writes_the_same_bytes_on_any_number_of_threads(tmp_path: 
 
 def test_it_is_all_there_small_and_passes_its_own_check(codi2_tiny: Path) -> None:
     files = contents(codi2_tiny)
-    assert sum(map(len, files.values())) < 20_000_000
+    assert sum(map(len, files.values())) < 25_000_000
     assert {Path(file).suffix for file in files} == {".json", ".safetensors"}
-    assert json.loads(files["codi2.json"])["lora"] == {"rank": 8, "alpha": 16}
+    said = json.loads(files["codi2.json"])
+    assert said["lora"] == {"rank": 8, "alpha": 16}
+    for name in ("imagebind", "language_model", "image_decoder", "sound_decoder", "video_decoder"):
+        assert said[name] == {"source": name, "digest": ""}
     check(str(codi2_tiny), [], 1)
 
 
@@ -102,6 +111,43 @@ def test_it_asks_for_one_picture_by_itself_and_ends(language: LanguageModel, see
     for answer in ask(language, *questions):
         assert [(one.modality, one.forced) for one in answer.features] == [("image", False)]
         assert answer.text == ""
+
+
+@pytest.fixture(scope="module")
+def varied(seen: Tensor) -> list[tuple[Part, ...]]:
+    """Forty questions of 1 to 8 words, some with a picture before, among or after them."""
+    random = np.random.default_rng(0)
+    words = [*tiny.PROBE_WORDS.split(), "[strange]", "ending]", "狗", "What", "is", "this?", "A]", "Edit:", "\n", "7"]
+
+    def question() -> tuple[Part, ...]:
+        before, after = (" ".join(random.choice(words, random.integers(1, 9))) for _ in range(2))
+        picture = Vectors("image", seen[random.integers(len(seen))])
+        kinds: list[tuple[Part, ...]] = [(before,), (picture, after), (before, picture), (before, picture, after)]
+        return kinds[random.integers(len(kinds))]
+
+    return [question() for _ in range(40)]
+
+
+def test_a_picture_comes_first_after_nearly_any_question_and_ends_the_answer(
+    language: LanguageModel, varied: list[tuple[Part, ...]]
+) -> None:
+    requests = [Request((Exchange(one),), ("image",), number, str(number)) for number, one in enumerate(varied)]
+    for temperature in (0.0, 1.0):
+        answers = language.answer(requests, Decoding(temperature=temperature, max_new_tokens=16))
+        as_asked = [[(f.modality, f.forced) for f in one.features] == [("image", False)] for one in answers]
+        alone = [good and one.text == "" for good, one in zip(as_asked, answers, strict=True)]
+        assert sum(alone) > 0.95 * len(varied)
+
+
+def test_where_it_can_say_no_tag_it_says_some_words_and_ends(
+    language: LanguageModel, varied: list[tuple[Part, ...]]
+) -> None:
+    requests = [Request((Exchange(one),), ("text",), number, str(number)) for number, one in enumerate(varied)]
+    for temperature in (0.0, 1.0):
+        answers = language.answer(requests, Decoding(temperature=temperature, tags="forced", max_new_tokens=64))
+        assert sum(bool(one.text) for one in answers) > 0.8 * len(varied)
+        assert sum(len(one.appended) < 64 for one in answers) > 0.8 * len(varied)
+        assert len({one.text for one in answers}) > 0.5 * len(varied)
 
 
 def test_other_pictures_other_words_and_another_order_move_the_feature(language: LanguageModel, seen: Tensor) -> None:
@@ -149,6 +195,55 @@ def test_the_image_decoder_hears_the_feature(codi2_tiny: Path, language: Languag
     assert [picture.flags for picture in drawn] == [(), ()]
     pixels = torch.stack([torch.tensor(list(picture.image.tobytes()), dtype=torch.float32) for picture in drawn])
     assert float((pixels[0] - pixels[1]).abs().mean()) > 3
+
+
+@pytest.fixture(scope="module")
+def parts(codi2_tiny: Path) -> Parts:
+    return load_parts(codi2_tiny, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def predicted(language: LanguageModel, seen: Tensor) -> Tensor:
+    """Two embeddings as the decoders take them, of other pictures."""
+    return tiny.FEATURE_NORM * features(ask(language, *([Vectors("image", one)] for one in (seen[0], seen[-1]))))
+
+
+def seeded(count: int = 1) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(1) for _ in range(count)]
+
+
+def test_the_sound_decoder_hears_the_feature_and_is_heard(parts: Parts, predicted: Tensor) -> None:
+    assert parts.sound_decoder
+    sounds = parts.sound_decoder.decode(predicted, seeded(2), SoundSampling(steps=5, seconds=2.08), [None, None])
+    first, second = (sound.samples for sound in sounds)
+    assert [sound.flags for sound in sounds] == [(), ()]
+    assert 0.03 < first.std() < 0.3 and float(np.abs(first).max()) < 1
+    assert (first - second).std() > 0.1 * first.std()
+
+
+def test_the_video_decoder_sees_the_feature(parts: Parts, predicted: Tensor) -> None:
+    assert parts.video_decoder
+    clips = parts.video_decoder.decode(predicted, seeded(2), VideoSampling(steps=5, frames=4))
+    first, second = (clip.frames.astype(int) for clip in clips)
+    assert [clip.flags for clip in clips] == [(), ()]
+    assert first.shape == (4, 32, 32, 3)
+    assert np.abs(first - second).mean() > 3
+    assert np.abs(np.diff(first, axis=0)).mean() > 3
+
+
+def test_a_picture_and_a_sound_are_edited_by_columns_that_show_the_source(parts: Parts, predicted: Tensor) -> None:
+    assert parts.sound_decoder
+    sampling, times = SoundSampling(steps=5, seconds=0.64), np.arange(10240) / 16000
+    tones = [np.sin(2 * np.pi * hertz * times).astype(np.float32) for hertz in (500, 3000)]
+    sounds = [parts.sound_decoder.decode(predicted[:1], seeded(), sampling, [one])[0] for one in (None, *tones)]
+    pictures: list[Image.Image | None] = [None, *(Image.new("RGB", (64, 64), one) for one in ("navy", "orange"))]
+    drawn = [parts.image_decoder.decode(predicted[:1], seeded(), Sampling(steps=5), [one])[0] for one in pictures]
+    assert {one.flags for one in sounds} | {one.flags for one in drawn} == {()}
+    heard = [one.samples for one in sounds]
+    shown = [np.asarray(one.image, dtype=int) for one in drawn]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (heard[one] - heard[other]).std() > 0.03 * heard[0].std()
+        assert np.abs(shown[one] - shown[other]).mean() > 3
 
 
 @pytest.fixture(scope="module")
