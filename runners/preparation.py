@@ -102,7 +102,8 @@ def prepare(request: Request) -> Prepared:
     planned = select(asked, inputs.cases)
     selection = _settled(asked, planned, inputs.cases)
     if worker.check:
-        load(worker.check)(checkpoint, inputs.cases, suite.samples)
+        path = checkpoint_path(checkpoint, request.offline) if checkpoint else ""
+        load(worker.check)(path, inputs.cases, suite.samples)
     if request.settings:
         convert(load(worker.build), request.settings)
     run = Run(

@@ -46,3 +46,21 @@ def test_conversations_and_mixed_answers_run_as_cases_on_two_workers(
             if media.modality != "text":
                 decode(store.read(media.uri), media.uri)
     assert len({media.digest for row in rows if row.case == "edit-0" for media in row.outputs}) == 3
+
+
+def test_a_checkpoint_of_the_hub_is_looked_at_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    commit = "0" * 40
+    root = tmp_path / "hub" / "models--org--codi2"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(commit)
+    snapshot = root / "snapshots" / commit
+    codi2(snapshot, 0)
+    words = ["run", "dreambench-mini", "--system", "codi2", "--checkpoint", "org/codi2@main", "--metrics", "color_hist"]
+    words += ["--offline", "--dry-run", "--store", str(tmp_path / "store")]
+    assert main(words) == 0
+    (snapshot / "codi2.safetensors").unlink()
+    assert main(words) == 2
+    assert "codi2.safetensors is missing" in capsys.readouterr().err
