@@ -115,7 +115,7 @@ class Decoding:
     likeliest ones whose probabilities add up to `top_p`, in (0, 1]. `max_new_tokens` >= 1 bounds what the model adds by
     itself: words, tags and slots alike (an output that it has begun is finished). With `tags` "model" it asks for
     outputs by opening tags; those that are wanted and missing at its end are appended, in order. With "forced" the
-    wanted tags alone are appended, after words (without any tag) where a text is wanted too.
+    wanted tags alone are appended, after words (without any tag) where a text is wanted too, or nothing is.
 
     Raises UsageError for a value out of range.
     """
@@ -134,3 +134,7 @@ class Decoding:
             raise UsageError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
         if self.tags not in ("model", "forced"):
             raise UsageError(f"tags={self.tags}: must be one of model, forced")
+
+    def is_free(self, wants: Sequence[Modality]) -> bool:
+        """Whether the model adds anything by itself before what is wanted is appended."""
+        return self.tags == "model" or "text" in wants or not wants

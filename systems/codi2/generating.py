@@ -121,7 +121,7 @@ class Row:
         self._appended: list[Element] = []
         self._unread: deque[Element] = deque()
         # Whether the model still decides what comes.
-        self._free = decoding.tags == "model" or "text" in request.wants
+        self._free = decoding.is_free(request.wants)
         if not self._free:
             self._end()
         while self._unread:

@@ -77,7 +77,7 @@ class LanguageModel:
 
     def _check_length(self, request: Request, prompt: Sequence[Element], decoding: Decoding) -> None:
         """The wanted outputs may all have to be appended, after one that the model began at its last position."""
-        free = decoding.tags == "model" or "text" in request.wants
+        free = decoding.is_free(request.wants)
         added = OUTPUT_POSITIONS * (len(request.wanted_media) + free) + free * decoding.max_new_tokens
         over = length(prompt) + added - self.network.positions
         if over > 0:

@@ -17,7 +17,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from harness.errors import UsageError
 from harness.media import Video, encode_audio, encode_image, encode_video, read_audio, read_image
 from harness.nouns import Case, Modality, Output, Turn
 from systems.codi2.checkpoint import read_adapters, read_checkpoint
-from systems.codi2.conversation import Answer, Decoding, Exchange, Feature, Part, Request, Vectors
+from systems.codi2.conversation import NOTHING, Answer, Decoding, Exchange, Feature, Part, Request, Vectors
 from systems.codi2.encoding import Encoder
 from systems.codi2.image_decoder import ImageDecoder, Picture, Sampling
 from systems.codi2.language import LanguageModel
@@ -231,7 +231,8 @@ class Model:
 
     def _remember(self, conversation: Conversation, exchange: Exchange, turn: Sequence[tuple[Wanted, Made]]) -> None:
         sound = next((made for _, made in turn if isinstance(made, Sound)), None)
-        conversation.exchanges.append(exchange)
+        # What the newest answer keeps holds all that was read before it: older copies would fill the device.
+        conversation.exchanges = [*map(_let_go, conversation.exchanges), exchange]
         conversation.outputs.append([self._output(wanted, made, sound) for wanted, made in turn])
         for _, made in turn:
             if isinstance(made, Picture):
@@ -286,6 +287,11 @@ def _request(asked: Asked, question: tuple[Part, ...]) -> Request:
     conversation = asked.conversation
     exchanges = (*conversation.exchanges, Exchange(question))
     return Request(exchanges, asked.turn.wants, conversation.next_seed, asked.case.id, keep=asked.goes_on)
+
+
+def _let_go(exchange: Exchange) -> Exchange:
+    """Without what was kept of reading it."""
+    return replace(exchange, answer=exchange.answer and replace(exchange.answer, kept=NOTHING))
 
 
 def _said(answer: Answer) -> tuple[Modality, ...]:

@@ -261,5 +261,5 @@ def _description() -> Description:
 
 
 def _rounded(measured: Tensor) -> Tensor:
-    """So far that the number of threads, which changes last bits, does not change the bytes that are written."""
+    """So far that last bits, which differ from processor to processor, do not change the bytes that are written."""
     return measured.round(decimals=2)

@@ -213,6 +213,20 @@ def test_a_turn_reads_only_what_is_new(system: CoDi2, media: Maker, monkeypatch:
     assert prompts[1] == prompts[2] == prompts[3] < prompts[0] / 2
 
 
+def test_only_the_newest_turn_keeps_what_was_read(system: CoDi2, media: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At full size it is half a megabyte a position: a copy for every turn would fill the device."""
+    held: list[list[bool]] = []
+    remember = Model._remember
+
+    def watched(self, conversation, exchange, turn):  # type: ignore[no-untyped-def]
+        remember(self, conversation, exchange, turn)
+        held.append([bool(one.answer and one.answer.kept.layers) for one in conversation.exchanges])
+
+    monkeypatch.setattr(Model, "_remember", watched)
+    system.generate([talk(*(((words(said),), ["image"]) for said in ("a", "b", "c", "d")))])
+    assert held == [[True], [False, True], [False, False, True], [False, False, False, False]]
+
+
 def test_the_order_of_exemplars_matters(system: CoDi2, media: Maker) -> None:
     def learned(*names: str) -> np.ndarray:
         return feature(outputs(system, talk((tuple(map(media, names)), ("image",))))[0])

@@ -87,9 +87,9 @@ def test_forced_tags_follow_the_words_where_a_text_is_wanted(tmp_path: Path) -> 
     assert not tagged.features
 
 
-def test_nothing_wanted_and_nothing_free_is_an_empty_answer(tmp_path: Path) -> None:
-    answer = say(tmp_path, {-1: A}, (), tags="forced")
-    assert (answer.text, answer.features, answer.appended) == ("", (), ())
+def test_forced_tags_and_nothing_wanted_are_words_alone(tmp_path: Path) -> None:
+    assert say(tmp_path, {LAST: A, A: B, -1: END}, (), tags="forced").text == "ab"
+    assert not say(tmp_path / "tags", {-1: IMAGE}, (), tags="forced", max_new_tokens=4).features
 
 
 def test_rows_that_end_early_leave_the_others_alone(tmp_path: Path) -> None:
