@@ -41,7 +41,7 @@ def read_record(kind: type[Record], said: Any, name: str = "it") -> Record:
     types_of, fields = _types(kind), {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in said:
         if key not in fields:
-            raise RecordError(f"{name} has a field {key!r}, which is unknown")
+            raise RecordError(f"{name} has a field {key!r}, which is unknown; its fields are {', '.join(fields)}")
     for key, field in fields.items():
         if key not in said and field.default is field.default_factory is dataclasses.MISSING:
             raise RecordError(f"{name} has no field {key!r}")
@@ -65,6 +65,9 @@ def _value(kind: Any, said: Any, name: str) -> Any:
         return read_record(typing.cast(type[Any], kind), said, name)
     if (said in inner) if origin is Literal else _is_a(kind, said):
         return said
+    if origin is Literal:
+        found = repr(said[:100]) if isinstance(said, str) else type(said).__name__
+        raise RecordError(f"{name} is {found}; {' or '.join(map(str, inner))} would do")
     raise RecordError(f"{name} is {type(said).__name__}, {getattr(kind, '__name__', kind)} expected")
 
 

@@ -93,7 +93,8 @@ def read_summaries(store: Store) -> list[Summary]:
 
 
 def run_folder(store: Store, name: str) -> str:
-    """The folder of a run by its id or the beginning of it; StoreError when none or several fit."""
+    """The folder of a run by its id, the beginning of it or its path; StoreError when none or several fit."""
+    name = name.rstrip("/").rpartition("/")[2]
     fitting = [folder for folder in store.names("runs") if folder.removeprefix("runs/").startswith(name)]
     exact = [folder for folder in fitting if folder == f"runs/{name}"]
     if len(exact or fitting) != 1:

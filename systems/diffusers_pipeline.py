@@ -314,6 +314,7 @@ def load_model(model_class: type[Any], path: Path, dtype: torch.dtype, **options
         raise UsageError(f"{path}: {one_line(error)}") from error
     _refuse_other_keys(path, report)
     loaded: torch.nn.Module = model
+    _refuse_infinite(path, loaded)
     return loaded
 
 
@@ -325,6 +326,13 @@ def _refuse_other_keys(path: Path, report: Mapping[str, Any]) -> None:
     ]
     if wrong:
         raise UsageError(f"{path}: weights of another architecture than config.json says: {', '.join(wrong)}")
+
+
+def _refuse_infinite(path: Path, model: torch.nn.Module) -> None:
+    """Weights of a training that went wrong, or that overflow the dtype, which would answer with black pictures."""
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise UsageError(f"{path}: {name} holds NaN or infinity in {weight.dtype}; take an earlier checkpoint")
 
 
 def _key(entry: str | tuple[Any, ...]) -> str:

@@ -27,6 +27,7 @@ Source: microsoft/i-Code at 9b16730, CoDi-2/core/models/mmllama/openllama.py.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
@@ -93,6 +94,7 @@ def convert(file: Path, folder: Path, sources: Sources, alpha: float) -> None:
     for name in (FILE, TENSORS):
         if (folder / name).exists():
             raise UsageError(f"{folder / name} is there already; name a new folder for the checkpoint")
+    _refuse_unwritable(folder)
     state = read_state_dict(file)
     if RANDOM_SOUND_HEAD in state:
         warn(f"{file}: its sound head has random weights; the checkpoint will not hear as it was trained to")
@@ -105,13 +107,21 @@ def convert(file: Path, folder: Path, sources: Sources, alpha: float) -> None:
     write_description(folder, checkpoint.description)
 
 
+def _refuse_unwritable(folder: Path) -> None:
+    """Before minutes of reading, not after."""
+    above = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise UsageError(f"{folder}: no folder can be made there, {above} is none that can be written to")
+
+
 def read_state_dict(file: Path) -> dict[str, Any]:
     """What a state dict holds, by the names of the released class: without wrappers and prefixes.
 
     Raises UsageError for a file that is no safetensors file, nor a torch file of plain tensors.
     """
     if not file.is_file():
-        raise UsageError(f"{file}: no such file; give a state dict (.pt, .pth, .bin, .safetensors)")
+        wrong = "a folder" if file.is_dir() else "no such file"
+        raise UsageError(f"{file}: {wrong}; give a state dict (.pt, .pth, .bin, .safetensors)")
     try:
         said: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
     except pickle.UnpicklingError as error:

@@ -82,7 +82,7 @@ def read_video_decoder(path: Path) -> VideoWidths:
 def _require_pipeline(path: Path, name: str, expected: str) -> None:
     pipeline = read_pipeline_folder(path).pipeline
     if pipeline != expected:
-        raise UsageError(f"{path}: the {name} decoder is a {pipeline}; a {expected} would do")
+        raise UsageError(f"{path}: the class of the {name} decoder is {pipeline}; {expected} would do")
 
 
 def _unet(path: Path) -> tuple[Path, dict[str, Any]]:

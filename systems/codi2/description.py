@@ -167,6 +167,6 @@ def _read_section(file: Path, said: dict[str, Any], name: str, kind: type[Any]) 
     if name not in said:
         raise UsageError(f"{file}: {name} is missing; it holds {', '.join(f.name for f in dataclasses.fields(kind))}")
     try:
-        return read_record(kind, said[name], name)
+        return read_record(kind, said[name])
     except (ValueError, UsageError) as error:
         raise UsageError(f"{file}: {name}: {one_line(error)}") from error

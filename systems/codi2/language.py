@@ -29,6 +29,8 @@ from systems.codi2.projectors import projector
 from systems.codi2.sequence import Tags, Writer, length
 
 MOST_PADDING = 0.25
+# Positions that are read together: of a 7B Llama in 16 bit they keep 16 GiB of keys and values.
+MOST_POSITIONS = 1 << 15
 # An output is its opening tag, its slot and its closing tag.
 OUTPUT_POSITIONS = 3
 
@@ -89,12 +91,15 @@ class LanguageModel:
 
 
 def buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of rows to be read together, longest first: as many as leave at most `MOST_PADDING` of it padding."""
+    """Indices of rows to be read together, longest first.
+
+    As many as leave at most `MOST_PADDING` of it padding, and are at most `MOST_POSITIONS` long together.
+    """
     cut: list[list[int]] = []
     total = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         size = lengths[cut[-1][0]] * (len(cut[-1]) + 1) if cut else 0
-        if cut and size - total - lengths[index] <= MOST_PADDING * size:
+        if cut and size <= MOST_POSITIONS and size - total - lengths[index] <= MOST_PADDING * size:
             cut[-1].append(index)
             total += lengths[index]
         else:

@@ -17,6 +17,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -156,7 +157,8 @@ class Model:
 
     def _encode(self, prompts: Sequence[Sequence[Piece]]) -> list[tuple[Part, ...]]:
         media = [piece.media for prompt in prompts for piece in prompt if isinstance(piece, Slot)]
-        with self._residence.on_device("imagebind"):
+        # A turn of words alone need not bring ImageBind to a device that it would have to make room on.
+        with self._residence.on_device("imagebind") if media else nullcontext():
             vectors = self._parts.encoder.encode(media)
 
         def part(piece: Piece) -> Part:

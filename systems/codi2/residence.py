@@ -81,7 +81,7 @@ class Residence:
         for name, size in self._sizes.items():
             if size > self._limit:
                 raise UsageError(
-                    f"memory_gb={memory_gb:g}: {name} alone is {size / GIB:.2f} GiB of weights; set memory_gb higher, "
+                    f"memory_gb={memory_gb:g}: {name} alone is {size / GIB:.2g} GiB of weights; set memory_gb higher, "
                     "or 0 for no limit; a 16-bit dtype halves what float32 takes"
                 )
 

@@ -57,6 +57,8 @@ NOT_NEEDED = (
     "tokenizer_2",
     "feature_extractor",
 )
+# Convolutions of float32 on a GPU are TF32 unless told otherwise, and as coarse as float16.
+_in_full_float32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 # How many vectors GPT-2 makes of a text (AudioLDM2Pipeline's max_new_tokens of its language model's config).
 TOKENS = 8
 SHORTEST_SECONDS = 0.1
@@ -232,6 +234,7 @@ class SoundDecoder:
 
         return diffusion.denoise(predict, latents, self._scheduler, steps, scales, skipped)
 
+    @_in_full_float32
     def _encode(self, source: NDArray[np.float32], frames: int) -> Tensor:
         """A source's latents (8, frames / 4, 16), float32."""
         vae = self.module.vae
@@ -239,6 +242,7 @@ class SoundDecoder:
         latent: Tensor = vae.encode(spectrogram[None, None]).latent_dist.mode()[0] * vae.config.scaling_factor
         return latent
 
+    @_in_full_float32
     def _sound(self, latent: Tensor, samples: int, *, by_sdedit: bool) -> Sound:
         """The sound of latents (8, frames / 4, 16)."""
         vae = self.module.vae

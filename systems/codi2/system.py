@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,9 +69,11 @@ class CoDi2:
     ) -> None:
         decoding = Decoding(temperature, top_p, max_new_tokens, tags)
         image = Sampling(steps, guidance_scale, noise_level, source_guidance_scale, strength)
-        sound = SoundSampling(sound_steps, sound_guidance_scale, source_guidance_scale, strength)
-        sound = replace(sound, seconds=sound_seconds) if sound_seconds else sound
-        video = VideoSampling(video_steps, video_guidance_scale, frames)
+        with _naming("sound_"):
+            sound = SoundSampling(sound_steps, sound_guidance_scale, source_guidance_scale, strength)
+            sound = replace(sound, seconds=sound_seconds) if sound_seconds else sound
+        with _naming("video_"):
+            video = VideoSampling(video_steps, video_guidance_scale, frames)
         template = template if template == AUTO else find(template, TEMPLATES, "template").name
         parts = load_parts(Path(checkpoint), _precision(dtype, device), channels_last=channels_last, compile=compile)
         if parts.sound_decoder and not sound_seconds:
@@ -93,6 +97,15 @@ class CoDi2:
             return held.outputs[-1]
 
         return reply
+
+
+@contextmanager
+def _naming(decoder: str) -> Iterator[None]:
+    """What a decoder calls `steps` is called "sound_steps" here."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(re.sub(r"^(?!frames)", decoder, str(error))) from error
 
 
 def generate(model: Model, items: Sequence[Item]) -> list[list[list[Output]]]:

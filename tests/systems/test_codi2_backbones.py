@@ -194,7 +194,7 @@ def test_offline_is_heard_where_no_flag_reaches(
         ("language_model/config.json", {"tie_word_embeddings": True}, "tie_word_embeddings is true"),
         ("language_model/config.json", {"_attn_implementation": "org/kernels"}, "names code of a hub"),
         ("image_decoder/unet/config.json", {"projection_class_embeddings_input_dim": 2048}, "class vectors of 2048"),
-        ("image_decoder/model_index.json", {"_class_name": "StableDiffusionPipeline"}, "is a StableDiffusionPipeline"),
+        ("image_decoder/model_index.json", {"_class_name": "StableDiffusionPipeline"}, "is StableDiffusionPipeline"),
         ("imagebind/config.json", {"dimension": 32}, "class vectors of 128 numbers; 64"),
         ("imagebind/config.json", {"vision": None}, "it has no vision tower"),
         ("imagebind/config.json", {"model_type": "clip"}, "no config of an ImageBind"),

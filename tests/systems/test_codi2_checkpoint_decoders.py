@@ -185,7 +185,9 @@ def test_the_driver_takes_the_pipelines_that_the_decoders_load_and_no_other(
     assert own.PIPELINE == needed == getattr(decoders, part.removesuffix("_decoder").upper())
     for other in ("StableUnCLIPPipeline", "AudioLDMPipeline", "VideoToVideoSDPipeline"):
         reconfigure(folder / part / "model_index.json", _class_name=other)
-        assert f"{folder / part}: the {part.replace('_', ' ')} is a {other}; a {needed} would do" in complaint(folder)
+        assert f"{folder / part}: the class of the {part.replace('_', ' ')} is {other}; {needed} would do" in complaint(
+            folder
+        )
         with pytest.raises(UsageError, match=rf"{other}\b"):
             load_parts(folder, torch.float32)
 

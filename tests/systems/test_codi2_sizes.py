@@ -181,3 +181,10 @@ def test_the_video_decoder_is_a_pipeline_of_these_parts() -> None:
     )
     assert pipeline.text_encoder.config.hidden_size == pipeline.unet.config.cross_attention_dim
     assert (pipeline.scheduler.config.beta_start, pipeline.scheduler.config.beta_end) == (0.00085, 0.012)
+
+
+def test_changing_a_model_that_was_built_leaves_the_sizes_as_they_were() -> None:
+    before = TINY.language_model.vocab_size
+    with torch.device("meta"):
+        sizes.language_model(TINY).resize_token_embeddings(before + 6, mean_resizing=False)
+    assert TINY.language_model.vocab_size == before

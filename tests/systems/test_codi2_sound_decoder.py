@@ -383,6 +383,22 @@ def test_bfloat16_draws_the_same_noise_and_keeps_the_vocoder_in_single(folder: P
     assert (rounded.samples - exact.samples).std() < (other.samples - exact.samples).std() / 4
 
 
+def test_vae_and_vocoder_are_never_rounded_to_tf32(folder: Path) -> None:
+    """cuDNN's default, which a GPU alone obeys."""
+    assert torch.backends.cudnn.allow_tf32
+    editor = SoundDecoder.load(folder, torch.bfloat16, LINEAR, columns())
+    allowed = dict.fromkeys(("encoder", "decoder", "vocoder"), True)
+
+    def watch(name: str, layer: nn.Module) -> None:
+        layer.register_forward_hook(lambda *_: allowed.update({name: torch.backends.cudnn.allow_tf32}))
+
+    watch("encoder", editor.module.vae.encoder)
+    watch("decoder", editor.module.vae.decoder)
+    watch("vocoder", editor.module.vocoder)
+    editor.decode(features(1), seeded(0), QUICK, [np.ones(4000, np.float32)])
+    assert not any(allowed.values()) and torch.backends.cudnn.allow_tf32
+
+
 def test_of_a_published_folder_nothing_is_read_but_what_sounds(copied: Path, decoder: SoundDecoder) -> None:
     change(copied / "model_index.json", **UNREAD)
     for name in UNREAD:

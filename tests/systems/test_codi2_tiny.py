@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoTokenizer
 
 from benchmarks import SUITES
@@ -191,6 +191,33 @@ def test_the_feature_scale_is_the_mean_norm_of_pooled_embeddings_and_predictions
             assert float(model.views(modality, inputs).norm(dim=-1).mean()) == pytest.approx(scale, rel=0.25)
     predicted = features(ask(language, *([Vectors("image", one), "in snow"] for one in seen)))
     assert 0.5 < float(predicted.norm(dim=1).mean()) < 2
+
+
+def off_centre(vectors: Tensor) -> float:
+    """The norm of the mean of vectors (n, dim) over their mean norm: 1 for equal ones, about 1 / sqrt(n) by chance."""
+    return float(vectors.mean(0).norm() / vectors.norm(dim=1).mean())
+
+
+def test_media_and_predictions_are_centred_and_states_are_more_than_their_token(
+    codi2_tiny: Path, language: LanguageModel
+) -> None:
+    model = load_imagebind(codi2_tiny / "imagebind")
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(5)
+        media = tiny._media()
+        for modality, inputs in media.items():
+            assert off_centre(model.views(modality, inputs).flatten(0, 1)) < 0.45
+        tokens = model.image_tokens(media["vision"])
+    tokens = tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+    words = ("in snow", "on a red boat at night", "an old city by the river", "with a hat")
+    states: list[Tensor] = []
+    projector = language.network.output_projector
+    hook = projector.register_forward_hook(lambda layer, inputs, output: states.append(inputs[0]))
+    questions = [(words[n % 4], Vectors("image", one), words[(n + 1) % 4]) for n, one in enumerate(tokens)]
+    predicted = features(ask(language, *questions))
+    hook.remove()
+    assert off_centre(predicted) < 0.55
+    assert off_centre(normalize(torch.cat(states), dim=1)) ** 2 < 0.7
 
 
 def test_the_image_decoder_hears_the_feature(codi2_tiny: Path, language: LanguageModel, seen: Tensor) -> None:
