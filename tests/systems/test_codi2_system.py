@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from harness.errors import UsageError
-from harness.media import encode_audio
+from harness.media import encode_audio, read_audio
 from harness.nouns import Case, Item, Media, Modality, Output, Turn
 from systems.codi2.checkpoint import read_adapters, read_checkpoint, write_adapters
 from systems.codi2.image_decoder import ImageDecoder, Sampling
@@ -23,7 +23,7 @@ from systems.codi2.language import LanguageModel
 from systems.codi2.projectors import projector
 from systems.codi2.system import CoDi2
 from systems.imagebind.loading import load as load_imagebind
-from systems.imagebind.preprocessing import images
+from systems.imagebind.preprocessing import images, sounds
 
 STEPS = 2
 CLOSE = 1e-4
@@ -227,29 +227,34 @@ def test_a_setting_out_of_range_is_one_line(codi2_tiny: Path, settings: dict[str
     assert "\n" not in str(caught.value)
 
 
-def test_a_hand_built_model_draws_the_stated_function_of_what_it_was_shown(copied: Path, media: Maker) -> None:
+@pytest.mark.parametrize(("wanted", "opening"), [("image", 0), ("audio", 2), ("video", 4)])
+def test_a_hand_built_model_answers_with_the_stated_function_of_what_it_was_shown(
+    copied: Path, media: Maker, wanted: Modality, opening: int
+) -> None:
     """One layer, q = k = 0, v = o = 1, no MLP: the state at the tag is norm(tag + mean of norm(all up to it))."""
     found = read_checkpoint(copied)
     llama = LlamaForCausalLM.from_pretrained(found.language_model)
     for name, weight in llama.model.layers.named_parameters():
-        layer = int(name.split(".")[0])
-        keeps = layer == 0 and name.endswith(("v_proj.weight", "o_proj.weight"))
-        weight.data = (
-            torch.eye(len(weight)) if keeps else torch.zeros_like(weight) if weight.dim() == 2 else weight.data
-        )
+        if weight.dim() == 2:
+            keeps = name in ("0.self_attn.v_proj.weight", "0.self_attn.o_proj.weight")
+            weight.data = torch.eye(len(weight)) if keeps else torch.zeros_like(weight)
     llama.save_pretrained(found.language_model)
     adapters = read_adapters(found)
     write_adapters(copied, replace(adapters, lora={key: 0 * value for key, value in adapters.lora.items()}))
 
-    dog = media("dog")
-    system = CoDi2(str(copied), "cpu", steps=STEPS, tags="forced", template="plain", trace=True)
-    drawn = one(system, item(words("x"), dog))
+    dog, bark = media("dog"), media("sound of a dog")
+    quick = {"steps": STEPS, "sound_steps": 1, "sound_seconds": 0.32, "video_steps": 1, "frames": 2}
+    system = CoDi2(str(copied), "cpu", tags="forced", template="plain", trace=True, **quick)
+    drawn = one(system, item(words("x"), dog, bark, wants=(wanted,)))
 
     imagebind = load_imagebind(found.imagebind)
-    assert imagebind.config.vision is not None
-    shown = imagebind.image_tokens(images([Image.open(dog.uri)], imagebind.config.vision))[0]
-    bridge = projector(found.features, found.widths.hidden)
+    config = imagebind.config
+    assert config.vision is not None and config.audio is not None
+    shown = imagebind.image_tokens(images([Image.open(dog.uri)], config.vision))[0]
+    heard = imagebind.embed("audio", sounds([read_audio(bark, 16000)], config.audio))
+    bridge, out = projector(found.features, found.widths.hidden), projector(found.widths.hidden, found.features)
     bridge.load_state_dict(dict(adapters.input_projector))
+    out.load_state_dict(dict(adapters.output_projector))
     tags, tokenizer = adapters.input_embeddings, AutoTokenizer.from_pretrained(found.language_model)
     embed = llama.model.embed_tokens.weight
 
@@ -259,14 +264,12 @@ def test_a_hand_built_model_draws_the_stated_function_of_what_it_was_shown(copie
     def norm(values: torch.Tensor) -> torch.Tensor:
         return values / (values.square().mean(-1, keepdim=True) + llama.config.rms_norm_eps).sqrt()
 
-    read = [embed[[tokenizer.bos_token_id]], spelled("[INST] x"), tags[:1]]
-    read += [bridge(shown / shown[0].norm()), tags[1:2], spelled("[/INST]"), tags[:1]]
-    out = projector(found.widths.hidden, found.features)
-    out.load_state_dict(dict(adapters.output_projector))
+    tag = tags[opening : opening + 1]
+    read = [embed[[tokenizer.bos_token_id]], spelled("[INST] x"), tags[:1], bridge(shown / shown[0].norm()), tags[1:2]]
+    read += [tags[2:3], bridge(heard / heard.norm()), tags[3:4], spelled("[/INST]"), tag]
     with torch.no_grad():
-        expected = out(norm(tags[0] + norm(torch.cat(read)).mean(0)))
-    assert apart(feature(drawn), expected.numpy()) < CLOSE
-    # Read one position off, the feature is another.
-    with torch.no_grad():
+        expected = out(norm(tag[0] + norm(torch.cat(read)).mean(0)))
+        # Read one position off, the feature is another.
         beside = out(norm(spelled("]")[0] + norm(torch.cat(read[:-1])).mean(0)))
+    assert apart(feature(drawn), expected.numpy()) < CLOSE
     assert apart(feature(drawn), beside.numpy()) > 0.1
