@@ -24,8 +24,8 @@ def anybench(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("system", "checkpoint", "cases"),
     [
-        ("diffusers", "stable-unclip-tiny", 24),
-        ("codi2", "codi2-tiny", 24),
+        ("codi2", "codi2-tiny", 12),
+        pytest.param("diffusers", "stable-unclip-tiny", 24, marks=pytest.mark.heavy),
         pytest.param("codi2", "codi2-tiny", 75, marks=pytest.mark.heavy),
     ],
 )

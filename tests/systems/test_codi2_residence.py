@@ -131,7 +131,7 @@ def test_a_part_that_fails_is_no_longer_in_use() -> None:
 
 def test_a_part_larger_than_the_memory_is_named_with_its_size() -> None:
     own = parts(encoder=1, language=2048)
-    with pytest.raises(UsageError, match=r"memory_gb=1.5: language alone is 2.00 GiB of weights; set memory_gb higher"):
+    with pytest.raises(UsageError, match=r"memory_gb=1.5: language alone is 2 GiB of weights; set memory_gb higher"):
         Residence(own, DEVICE, 1.5)
     assert journeys(own) == []
 
