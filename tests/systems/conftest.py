@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from harness.media import encode_audio
+from harness.nouns import Media
 from systems import tiny
 from systems.codi2.tiny import codi2
 
@@ -39,3 +43,20 @@ def codi2_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("codi2") / "tiny"
     codi2(folder, 0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Media]:
+    """A picture, or a sound, made of its name."""
+    folder = tmp_path_factory.mktemp("media")
+
+    def made(name: str) -> Media:
+        random = np.random.default_rng(list(name.encode()))
+        if name.startswith("sound"):
+            (folder / name).write_bytes(encode_audio(random.normal(0, 0.1, 16000).astype(np.float32), 16000))
+            return Media("audio", uri=str(folder / name))
+        pixels = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((48, 40), Image.Resampling.BICUBIC).save(folder / name, "PNG")
+        return Media("image", uri=str(folder / name))
+
+    return made

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import UsageError
-from harness.media import decode, encode_audio
+from harness.media import decode
 from harness.nouns import Case, Item, Media, Modality, Output, Turn
 from systems.codi2.checkpoint import read_adapters, read_checkpoint, write_adapters
 from systems.codi2.description import read_description, write_description
@@ -35,23 +35,6 @@ def system(codi2_tiny: Path) -> CoDi2:
 @pytest.fixture
 def copied(codi2_tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(codi2_tiny, tmp_path / "copied"))
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    """A picture, or a sound, made of its name."""
-    folder = tmp_path_factory.mktemp("media")
-
-    def made(name: str) -> Media:
-        random = np.random.default_rng(list(name.encode()))
-        if name.startswith("sound"):
-            (folder / name).write_bytes(encode_audio(random.normal(0, 0.1, 16000).astype(np.float32), 16000))
-            return Media("audio", uri=str(folder / name))
-        pixels = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((48, 40), Image.Resampling.BICUBIC).save(folder / name, "PNG")
-        return Media("image", uri=str(folder / name))
-
-    return made
 
 
 def words(text: str) -> Media:

@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from harness.errors import UsageError
-from harness.media import encode_audio, read_audio
+from harness.media import read_audio
 from harness.nouns import Case, Item, Media, Modality, Output, Turn
 from systems.codi2.checkpoint import read_adapters, read_checkpoint, write_adapters
 from systems.codi2.image_decoder import ImageDecoder, Sampling
@@ -33,23 +33,6 @@ Answers = list[list[list[Output]]]
 @pytest.fixture(scope="module")
 def system(codi2_tiny: Path) -> CoDi2:
     return CoDi2(str(codi2_tiny), "cpu", steps=STEPS, trace=True)
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Media]:
-    """A picture, or a sound, made of its name."""
-    folder = tmp_path_factory.mktemp("media")
-
-    def made(name: str) -> Media:
-        random = np.random.default_rng(list(name.encode()))
-        if name.startswith("sound"):
-            (folder / name).write_bytes(encode_audio(random.normal(0, 0.1, 16000).astype(np.float32), 16000))
-            return Media("audio", uri=str(folder / name))
-        pixels = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((48, 40), Image.Resampling.BICUBIC).save(folder / name, "PNG")
-        return Media("image", uri=str(folder / name))
-
-    return made
 
 
 Maker = Callable[[str], Media]
