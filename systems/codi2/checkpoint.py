@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 TENSORS = "codi2.safetensors"
 TAGS = ("<image>", "</image>", "<audio>", "</audio>", "<video>", "</video>")
-# How many vectors a sound decoder is told of a feature, and the most that a video decoder is.
+# How many vectors a sound decoder is told of a feature (as many as GPT-2 makes of a text in AudioLDM2Pipeline), and the
+# most that a video decoder is.
 SOUND_TOKENS, MOST_VIDEO_TOKENS = 8, 8
 LANGUAGE_OF_AUDIO, VIDEO_CONTEXT = "sound.language_of_audio", "video.context"
 IMAGE_EDITING, SOUND_EDITING = "image_editing.conv_in.weight", "sound_editing.conv_in.weight"

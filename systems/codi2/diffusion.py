@@ -77,6 +77,11 @@ def guide(predictions: Tensor, scales: Sequence[float]) -> Tensor:
     return guided
 
 
+def only_last(values: Tensor, others: int) -> Tensor:
+    """Values (B, ...) in the last branch, and zeros in the other ones before it: ((others + 1) B, ...)."""
+    return torch.cat([*([torch.zeros_like(values)] * others), values])
+
+
 def two_way(feature_scale: float) -> tuple[float, ...]:
     """Scales of (unconditional, full); up to 1 there is no guidance, as in diffusers: the full branch alone."""
     return (feature_scale,) if feature_scale > 1 else ()

@@ -46,11 +46,11 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError, one_line
 from systems.codi2 import diffusion
+from systems.codi2.decoders import IMAGE as PIPELINE
 from systems.codi2.diffusion import LEVELS
 from systems.diffusers_pipeline import BROKEN_CHECKPOINT, cover, load_pipeline, picture_of
 from systems.pipeline_folder import read_pipeline_folder
 
-PIPELINE = "StableUnCLIPImg2ImgPipeline"
 # Features are given: nothing here looks at a photograph.
 NOT_NEEDED = ("image_encoder", "feature_extractor")
 # The released code's words for both branches.
@@ -219,7 +219,7 @@ class ImageDecoder:
     ) -> Tensor:
         """Only the last branch is told the feature, and all but the first see the source."""
         unet, dtype, untold = self.module.unet, self.module.unet.dtype, len(scales)
-        labels = torch.cat([*([torch.zeros_like(classes)] * untold), classes]).to(dtype)
+        labels = diffusion.only_last(classes, untold).to(dtype)
         context = self.module.context.expand(len(labels), -1, -1)
         seen = None if sources is None else torch.cat([torch.zeros_like(sources), *([sources] * untold)])
 

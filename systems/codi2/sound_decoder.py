@@ -43,10 +43,11 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError, one_line
 from systems.codi2 import diffusion, mel
+from systems.codi2.checkpoint import SOUND_TOKENS as TOKENS
+from systems.codi2.decoders import SOUND as PIPELINE
 from systems.diffusers_pipeline import BROKEN_CHECKPOINT, load_pipeline, quiet
 from systems.pipeline_folder import read_pipeline_folder
 
-PIPELINE = "AudioLDM2Pipeline"
 # Features are given: no text is ever read, and no sound is ranked.
 NOT_NEEDED = (
     "text_encoder",
@@ -59,8 +60,6 @@ NOT_NEEDED = (
 )
 # Convolutions of float32 on a GPU are TF32 unless told otherwise, and as coarse as float16.
 _in_full_float32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-# How many vectors GPT-2 makes of a text (AudioLDM2Pipeline's max_new_tokens of its language model's config).
-TOKENS = 8
 SHORTEST_SECONDS = 0.1
 # Ours: six times what AudioLDM2 was trained on, and attention's memory grows with the square.
 LONGEST_SECONDS = 60.0
@@ -214,9 +213,9 @@ class SoundDecoder:
     ) -> Tensor:
         """Only the last branch is told the feature, and all but the first see the source."""
         unet, dtype, untold = self.module.unet, self.module.unet.dtype, len(scales)
-        feature = _only_last(embeddings[:, None], untold).to(dtype)
+        feature = diffusion.only_last(embeddings[:, None], untold).to(dtype)
         tokens = self.module.language_of_audio(embeddings).unflatten(1, (TOKENS, -1))
-        tokens = _only_last(tokens, untold).to(dtype)
+        tokens = diffusion.only_last(tokens, untold).to(dtype)
         mask = torch.ones(feature.shape[:2], dtype=torch.long, device=feature.device)
         seen = None if sources is None else torch.cat([torch.zeros_like(sources), *([sources] * untold)])
 
@@ -258,11 +257,6 @@ class SoundDecoder:
 
     def _latent_shape(self, frames: int) -> tuple[int, int, int]:
         return self.module.vae.config.latent_channels, frames // self._factor, mel.BANDS // self._factor
-
-
-def _only_last(values: Tensor, others: int) -> Tensor:
-    """Values (B, ...) in the last branch, and zeros in the other ones before it."""
-    return torch.cat([*([torch.zeros_like(values)] * others), values])
 
 
 class _Weights(nn.Module):

@@ -40,15 +40,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from harness.errors import UsageError, one_line
-from systems.codi2.diffusion import LEVELS, ddim, denoise, draw, two_way
+from systems.codi2.checkpoint import MOST_VIDEO_TOKENS
+from systems.codi2.decoders import VIDEO as PIPELINE
+from systems.codi2.diffusion import LEVELS, ddim, denoise, draw, require, two_way
 from systems.diffusers_pipeline import BROKEN_CHECKPOINT, load_model, quiet
 from systems.pipeline_folder import read_pipeline_folder
 
-PIPELINE = "TextToVideoSDPipeline"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # "16 frames which at 8 frames per seconds amounts to 2 seconds of video": diffusers, of this pipeline's default.
 FRAMES_PER_SECOND = 8.0
-TOKENS = range(1, 9)
+TOKENS = range(1, MOST_VIDEO_TOKENS + 1)
 # The sample_size that models made from ModelScope's keep, and what zeroscope_v2_576w draws instead.
 INHERITED = 32
 ZEROSCOPE = (40, 72)
@@ -68,12 +69,9 @@ class VideoSampling:
     frames: int = 16
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps < LEVELS:
-            raise UsageError(f"steps={self.steps}: must be from 1 to {LEVELS - 1}")
-        if self.frames < 1:
-            raise UsageError(f"frames={self.frames}: must be at least 1")
-        if not 0 <= self.guidance_scale < float("inf"):
-            raise UsageError(f"guidance_scale={self.guidance_scale}: must be a number of at least 0")
+        require("steps", self.steps, 1, LEVELS - 1)
+        require("frames", self.frames, 1)
+        require("guidance_scale", self.guidance_scale, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from codi2_folders import reconfigure
 from diffusers import AutoencoderKL, DDIMScheduler, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,10 +67,6 @@ def pixels(picture: Picture) -> np.ndarray[Any, np.dtype[np.int64]]:
 def difference(one: Picture, other: Picture) -> float:
     """Mean, in levels of 255."""
     return float(np.abs(pixels(one) - pixels(other)).mean())
-
-
-def change(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
 def by_hand(folder: Path, prediction: str = "v_prediction") -> Callable[..., Any]:
@@ -135,7 +131,7 @@ def test_a_batch_is_that_of_the_pipeline_called_by_hand(folder: Path, decoder: I
 
 
 def test_the_prediction_type_is_the_backbones_own(copied: Path) -> None:
-    change(copied / "scheduler" / "scheduler_config.json", prediction_type="epsilon")
+    reconfigure(copied / "scheduler" / "scheduler_config.json", prediction_type="epsilon")
     features = 20 * unit(1)
     found = ImageDecoder.load(copied, torch.float32).denoise(features, seeded(5), QUICK)
     assert torch.equal(found, by_hand(copied, "epsilon")(features, [5], QUICK, "latent"))
@@ -192,7 +188,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(
 
 
 def test_pictures_are_of_the_size_that_the_unet_was_made_for(copied: Path) -> None:
-    change(copied / "unet" / "config.json", sample_size=[4, 12])
+    reconfigure(copied / "unet" / "config.json", sample_size=[4, 12])
     (picture,) = ImageDecoder.load(copied, torch.float32).decode(20 * unit(1), seeded(5), QUICK)
     assert picture.image.size == (96, 32)
 
@@ -268,7 +264,7 @@ def test_bfloat16_draws_the_same_noise(folder: Path, decoder: ImageDecoder) -> N
 def test_in_float16_the_vae_runs_in_float32_where_its_config_says_so(
     copied: Path, upcast: bool, dtype: torch.dtype
 ) -> None:
-    change(copied / "vae" / "config.json", force_upcast=upcast)
+    reconfigure(copied / "vae" / "config.json", force_upcast=upcast)
     module = ImageDecoder.load(copied, torch.float16).module
     assert (module.vae.dtype, module.unet.dtype, module.context.dtype) == (dtype, torch.float16, torch.float16)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from codi2_folders import reconfigure
 from diffusers import StableUnCLIPImg2ImgPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
@@ -23,12 +23,8 @@ def copied(checkpoints: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints / "stable-unclip", tmp_path / "copied"))
 
 
-def change(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
 def test_a_folder_without_an_image_encoder_will_do(copied: Path) -> None:
-    change(copied / "model_index.json", image_encoder=[None, None], feature_extractor=[None, None])
+    reconfigure(copied / "model_index.json", image_encoder=[None, None], feature_extractor=[None, None])
     for part in ("image_encoder", "feature_extractor"):
         shutil.rmtree(copied / part)
     assert ImageDecoder.load(copied, torch.float32).feature_size == 32
@@ -51,11 +47,11 @@ def without_a_weight(folder: Path) -> None:
 def with_wider_features(folder: Path) -> None:
     file = folder / "image_normalizer" / "diffusion_pytorch_model.safetensors"
     save_file({"mean": torch.zeros(1, 48), "std": torch.ones(1, 48)}, file, metadata={"format": "pt"})
-    change(folder / "image_normalizer" / "config.json", embedding_dim=48)
+    reconfigure(folder / "image_normalizer" / "config.json", embedding_dim=48)
 
 
 def with_three_channels(folder: Path) -> None:
-    change(folder / "vae" / "config.json", latent_channels=3)
+    reconfigure(folder / "vae" / "config.json", latent_channels=3)
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     rows: dict[str, tuple[slice, ...]] = {
         "encoder.conv_out.weight": (slice(6),),
@@ -71,7 +67,7 @@ def with_three_channels(folder: Path) -> None:
 
 
 def scheduler(part: str, **values: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / part / "scheduler_config.json", **values)
+    return lambda folder: reconfigure(folder / part / "scheduler_config.json", **values)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +76,10 @@ def scheduler(part: str, **values: Any) -> Callable[[Path], None]:
         (without_a_weight, r"unet: weights of another .* missing \(first: class_embedding.linear_1.weight\)"),
         (with_wider_features, "UNet takes class vectors of 64 numbers by projection, and features of 48 make .* of 96"),
         (with_three_channels, "UNet turns 4 channels into 4, the VAE has 3"),
-        (lambda folder: change(folder / "unet" / "config.json", sample_size=None), "sample_size is None, which is no"),
+        (
+            lambda folder: reconfigure(folder / "unet" / "config.json", sample_size=None),
+            "sample_size is None, which is no",
+        ),
         (scheduler("scheduler", num_train_timesteps=500), "a scheduler has 500 timesteps, Stable unCLIP's have 1000"),
         (scheduler("image_noising_scheduler", num_train_timesteps=10), "a scheduler has 10 timesteps"),
         (scheduler("scheduler", prediction_type="flow"), "prediction_type is none of epsilon, sample, v_prediction"),

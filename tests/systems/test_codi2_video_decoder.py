@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from codi2_folders import reconfigure
 from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,10 +109,6 @@ def tokens_of(embeddings: Tensor, linear: Mapping[str, Tensor]) -> Tensor:
     return tokens
 
 
-def change(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
 def by_hand(folder: Path) -> Callable[..., Any]:
     """diffusers' own pipeline, which takes prompts of equal length only."""
     with quiet():
@@ -171,7 +167,7 @@ def test_a_batch_is_that_of_the_pipeline_called_by_hand(folder: Path) -> None:
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_clip_is_that_of_the_equations(copied: Path, prediction: str) -> None:
-    change(copied / "scheduler" / "scheduler_config.json", prediction_type=prediction)
+    reconfigure(copied / "scheduler" / "scheduler_config.json", prediction_type=prediction)
     linear, embedding, guidance = context(), features(1), 9.0
     tokens = tokens_of(embedding, linear)
     empty = CLIPTokenizer.from_pretrained(copied / "tokenizer")("", padding="max_length").input_ids
@@ -228,7 +224,7 @@ def test_a_clip_becomes_two_seconds_of_mp4(decoder: VideoDecoder) -> None:
 def test_the_size_is_the_unets_and_zeroscopes_where_it_says_what_all_say(
     copied: Path, said: Any, size: tuple[int, int]
 ) -> None:
-    change(copied / "unet" / "config.json", sample_size=said)
+    reconfigure(copied / "unet" / "config.json", sample_size=said)
     decoder = VideoDecoder.load(copied, torch.float32, context())
     decoder.module.to("meta")
     assert decoder.denoise(features(1), seeded(5), VideoSampling(1, 1.0, 2)).shape == (1, 4, 2, *size)
@@ -273,7 +269,7 @@ def test_bfloat16_draws_the_same_noise(folder: Path, decoder: VideoDecoder) -> N
 def test_in_float16_the_vae_runs_in_float32_where_its_config_says_so(
     copied: Path, upcast: bool, dtype: torch.dtype
 ) -> None:
-    change(copied / "vae" / "config.json", force_upcast=upcast)
+    reconfigure(copied / "vae" / "config.json", force_upcast=upcast)
     module = VideoDecoder.load(copied, torch.float16, context()).module
     assert (module.vae.dtype, module.unet.dtype, module.unconditional.dtype) == (dtype, torch.float16, torch.float16)
     assert module.context.weight.dtype == torch.float32
@@ -315,7 +311,7 @@ def pickled(folder: Path) -> None:
 
 
 def without_the_vae(folder: Path) -> None:
-    change(folder / "model_index.json", vae=[None, None])
+    reconfigure(folder / "model_index.json", vae=[None, None])
 
 
 def with_wider_text(folder: Path) -> None:
@@ -335,15 +331,15 @@ def with_three_channels(folder: Path) -> None:
 def with_pixels_for_latents(folder: Path) -> None:
     one = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
     with_another_vae(folder, block_out_channels=(8,), **one)
-    change(folder / "unet" / "config.json", sample_size=[5, 4])
+    reconfigure(folder / "unet" / "config.json", sample_size=[5, 4])
 
 
 def scheduler(**values: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / "scheduler" / "scheduler_config.json", **values)
+    return lambda folder: reconfigure(folder / "scheduler" / "scheduler_config.json", **values)
 
 
 def sample_size(said: Any) -> Callable[[Path], None]:
-    return lambda folder: change(folder / "unet" / "config.json", sample_size=said)
+    return lambda folder: reconfigure(folder / "unet" / "config.json", sample_size=said)
 
 
 @pytest.mark.parametrize(
