@@ -102,3 +102,12 @@ def test_a_text_encoder_of_another_width_is_refused(copied: Path) -> None:
     )
     with pytest.raises(ValueError, match="UNet reads text 32 wide, the text encoder's is 16"):
         ImageDecoder(pipeline)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(copied: Path) -> None:
+    file = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.weight"][0, 0, 0, 0] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"unet: conv_in\.weight holds NaN or infinity"):
+        ImageDecoder.load(copied, torch.float32)
