@@ -29,7 +29,7 @@ from systems.codi2.sequence import Tags, Writer
 from systems.codi2.sizes import Sizes
 from systems.codi2.tiny import codi2 as write_tiny
 from systems.diffusers_pipeline import quiet
-from systems.tiny import clip_tokenizer
+from systems.tiny.pipelines import clip_tokenizer
 
 # The other tokens' logits are random, with the standard deviation 1.3 at full size.
 SPEECH_LOGIT = 30.0

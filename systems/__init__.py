@@ -28,9 +28,9 @@ SYSTEMS: Mapping[str, Worker] = {
 }
 
 CHECKPOINTS: Mapping[str, str] = {
-    "stable-unclip-tiny": "systems.tiny:stable_unclip",
-    "stable-diffusion-tiny": "systems.tiny:stable_diffusion",
-    "instruct-pix2pix-tiny": "systems.tiny:instruct_pix2pix",
+    "stable-unclip-tiny": "systems.tiny.pipelines:stable_unclip",
+    "stable-diffusion-tiny": "systems.tiny.pipelines:stable_diffusion",
+    "instruct-pix2pix-tiny": "systems.tiny.pipelines:instruct_pix2pix",
     "codi2-tiny": "systems.codi2.tiny:codi2",
-    "audioldm2-tiny": "systems.tiny_sound:audioldm2",
+    "audioldm2-tiny": "systems.tiny.sound_pipelines:audioldm2",
 }

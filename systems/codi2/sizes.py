@@ -193,7 +193,7 @@ TINY = Sizes(
         "up_block_types": ("UpDecoderBlock2D",) * 4,
         "norm_num_groups": 8,
     },
-    # The vocabulary of systems.tiny.tokenizer.
+    # The vocabulary of systems.tiny.pipelines.clip_tokenizer.
     text_encoder=CLIPTextConfig(
         vocab_size=2514,
         hidden_size=32,

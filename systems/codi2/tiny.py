@@ -41,7 +41,7 @@ from systems.codi2.sizes import TINY, adapters, imagebind, language_model
 from systems.diffusers_pipeline import quiet
 from systems.imagebind.loading import save as save_imagebind
 from systems.imagebind.model import ImageBind
-from systems.tiny import byte_letters, clip_merges, clip_tokenizer, deterministic, save
+from systems.tiny.pipelines import byte_letters, clip_merges, clip_tokenizer, deterministic, save
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 SPACE = "\u0120"

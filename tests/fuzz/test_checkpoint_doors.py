@@ -92,8 +92,8 @@ def test_a_pipeline_index_with_anything_in_it_is_read_or_refused_in_one_line(roo
 
 @pytest.mark.parametrize("count", portions("pipeline"))
 def test_a_pipeline_whose_files_were_changed_is_built_or_refused_in_one_line(root: Path, count: int) -> None:
-    from systems import tiny
     from systems.diffusers_pipeline import DiffusersPipeline
+    from systems.tiny import pipelines as tiny
 
     tiny.stable_diffusion(root / "good", 0)
     (root / "out").mkdir()

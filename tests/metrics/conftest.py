@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.nouns import Media
-from metrics import tiny
+from metrics.tiny import checkpoints as tiny
 
 Draw = Callable[..., tuple[Media, ...]]
 

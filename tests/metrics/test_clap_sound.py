@@ -18,8 +18,8 @@ from transformers import ClapFeatureExtractor, ClapModel, RobertaConfig, Roberta
 from harness.errors import UsageError
 from harness.media import encode_audio, encode_image
 from harness.nouns import Media
-from metrics import tiny
 from metrics.extractors.clap import CLAP, HTSAT_UNFUSED, SAMPLES, TINY, Architecture, CLAPTiny, prepare
+from metrics.tiny import checkpoints as tiny
 
 Sing = Callable[..., tuple[Media, ...]]
 TEXTS = ["a dog barks", "rain, while a church bell rings in the background", "", "A Café, 12 dogs & it's  loud!", "犬"]

@@ -17,8 +17,8 @@ from transformers import ClapModel
 from harness.errors import UsageError
 from harness.media import encode_audio
 from harness.nouns import Media
-from metrics import tiny
 from metrics.extractors.clap import CLAP, TINY, CLAPTiny, build, locate_official
+from metrics.tiny import checkpoints as tiny
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 RUNNING_MEAN = "audio_model.audio_encoder.batch_norm.running_mean"

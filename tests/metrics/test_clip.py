@@ -28,8 +28,8 @@ from transformers import CLIPTokenizer
 
 from harness.errors import UsageError
 from harness.nouns import Media
-from metrics import tiny
 from metrics.extractors.clip import CLIP, TINY, VITB32, Architecture, CLIPTiny
+from metrics.tiny import checkpoints as tiny
 
 Draw = Callable[..., tuple[Media, ...]]
 TEXTS = ["a dog", "a photo of a backpack in the jungle", "", "hello " * 200, "A Café, 12 boots & it's  red!"]

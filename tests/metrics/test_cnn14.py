@@ -22,7 +22,6 @@ from torch import Tensor
 from harness.errors import UsageError
 from harness.media import encode_audio
 from harness.nouns import Media
-from metrics import tiny
 from metrics.extractors.cnn14 import (
     CNN14_16K,
     CNN14_32K,
@@ -35,6 +34,7 @@ from metrics.extractors.cnn14 import (
     load,
     prepare,
 )
+from metrics.tiny import checkpoints as tiny
 
 CLASSES = 527
 Sound = NDArray[np.floating]

@@ -21,8 +21,8 @@ from torchvision.transforms import InterpolationMode
 from transformers import ViTModel
 
 from harness.nouns import Media
-from metrics import tiny
 from metrics.extractors.dino import DINO, TINY, VITS16, Architecture, DINOTiny
+from metrics.tiny import checkpoints as tiny
 
 Draw = Callable[..., tuple[Media, ...]]
 

@@ -18,7 +18,6 @@ from torchvision.models import inception_v3 as torchvision_inception
 
 from harness.errors import AbsentError, UsageError
 from harness.nouns import Features, Media
-from metrics import tiny_inception
 from metrics.extractors.inception_v3 import (
     FULL,
     InceptionV3,
@@ -31,6 +30,7 @@ from metrics.extractors.inception_v3 import (
 from metrics.fid import fid, picture_inception_score
 from metrics.inception_columns import pool3
 from metrics.kernel_distance import polynomial_discrepancy
+from metrics.tiny import inception as tiny_inception
 
 Row = tuple[Media, ...]
 DIAGONAL = ([0, 1, 150, 297, 298], [0, 2, 77, 200, 298])

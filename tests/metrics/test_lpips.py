@@ -20,8 +20,9 @@ from torch.nn import functional
 from harness.errors import AbsentError, UsageError
 from harness.names import load as find
 from harness.nouns import Features, Media, Metric
-from metrics import METRICS, tiny
+from metrics import METRICS
 from metrics.extractors.lpips import ALEX, LPIPS, TINY, Architecture, LPIPSTiny, Network, load, stretched
+from metrics.tiny import checkpoints as tiny
 
 State = dict[str, Tensor]
 Draw = Callable[..., tuple[Media, ...]]

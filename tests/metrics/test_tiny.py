@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPModel, ViTModel
 
-from metrics import tiny
+from metrics.tiny import checkpoints as tiny
 
 Write = Callable[[Path, int], None]
 TINY = pytest.mark.parametrize("write", [tiny.write_dino_tiny, tiny.write_clip_tiny])

@@ -10,10 +10,10 @@ import pytest
 
 from harness.store import Store
 from harness.summary import read_summaries
-from metrics.tiny import write_clap_tiny, write_cnn14_tiny
+from metrics.tiny.checkpoints import write_clap_tiny, write_cnn14_tiny
 from runners.cli import main
 from runners.with_baselines import run_with_baselines
-from systems.tiny_sound import audioldm2
+from systems.tiny.sound_pipelines import audioldm2
 
 WEIGHTLESS = ("lsd", "lsd_parity", "lsd_clean", "si_sdr", "event_si_sdr", "removed_residual", "length_difference")
 TINY = ("kl-tiny", "fd-tiny", "fd_floor-tiny", "audio_is-tiny", "clap-tiny", "clap_event_delta-tiny")

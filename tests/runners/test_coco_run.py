@@ -11,10 +11,10 @@ import pytest
 
 from harness.store import Store
 from harness.summary import read_summaries
-from metrics.tiny import write_clip_tiny, write_dino_tiny, write_lpips_tiny
+from metrics.tiny.checkpoints import write_clip_tiny, write_dino_tiny, write_lpips_tiny
 from runners.cli import main
 from runners.with_baselines import run_with_baselines
-from systems.tiny import instruct_pix2pix, stable_diffusion
+from systems.tiny.pipelines import instruct_pix2pix, stable_diffusion
 
 # diffusers' Euler scheduler, with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metrics import tiny_inception
 from metrics.reference_statistics import Saved, read_statistics
+from metrics.tiny import inception as tiny_inception
 from runners import saving
 from runners.cli import main
 

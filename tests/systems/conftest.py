@@ -13,8 +13,8 @@ from PIL import Image
 
 from harness.media import encode_audio
 from harness.nouns import Media
-from systems import tiny
 from systems.codi2.tiny import codi2
+from systems.tiny import pipelines as tiny
 
 
 @pytest.fixture(scope="module", autouse=True)

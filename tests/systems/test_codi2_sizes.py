@@ -18,7 +18,7 @@ from systems.codi2.sizes import FULL, TINY, Sizes
 from systems.diffusers_pipeline import quiet
 from systems.imagebind.config import HUGE
 from systems.imagebind.model import ImageBind
-from systems.tiny import clip_tokenizer
+from systems.tiny.pipelines import clip_tokenizer
 
 MODELS: tuple[Callable[..., torch.nn.Module], ...] = (
     sizes.imagebind,

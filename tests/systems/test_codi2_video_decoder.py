@@ -25,7 +25,7 @@ from systems.codi2 import video_decoder
 from systems.codi2.sizes import TINY
 from systems.codi2.video_decoder import FRAMES_PER_SECOND, Clip, VideoDecoder, VideoSampling
 from systems.diffusers_pipeline import quiet
-from systems.tiny import clip_tokenizer, deterministic
+from systems.tiny.pipelines import clip_tokenizer, deterministic
 
 WIDTH = 32
 FEATURE = 64

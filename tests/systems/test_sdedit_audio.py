@@ -23,7 +23,7 @@ from harness.media import decode, encode_audio, read_audio
 from harness.nouns import Case, Item, Media, Modality, Output, Turn
 from systems.codi2 import mel
 from systems.sdedit_audio import SDEditAudio
-from systems.tiny_sound import audioldm2
+from systems.tiny.sound_pipelines import audioldm2
 
 SHORT, LONG = "rain", "A dog barks, while a church bell rings in the background"
 ALPHAS = np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)

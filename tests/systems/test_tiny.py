@@ -15,7 +15,8 @@ from transformers import CLIPTokenizer
 
 from harness.errors import UsageError
 from harness.names import load
-from systems import CHECKPOINTS, tiny
+from systems import CHECKPOINTS
+from systems.tiny import pipelines as tiny
 
 # diffusers 0.42 converts torch tensors in its Euler schedulers in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -37,7 +37,7 @@ from systems.codi2.decoder_parts import sound_unet, sound_vae, vocoder
 from systems.codi2.sizes import TINY, frozen
 from systems.codi2.tiny import amplify
 from systems.diffusers_pipeline import quiet
-from systems.tiny import byte_letters, deterministic, save
+from systems.tiny.pipelines import byte_letters, deterministic, save
 
 CLAP_WIDTH = 32
 # What the UNet's two streams are told in: TINY.sound_unet["cross_attention_dim"].
