@@ -23,4 +23,11 @@ SUITES: Mapping[str, str] = {
     "coco-editing": "benchmarks.coco_editing.suites:EDITING",
     "coco-editing-pfb": "benchmarks.coco_editing.suites:PFB",
     "coco-editing-mini": "benchmarks.coco_editing.suites:MINI",
+    "tiny-dreambench": "benchmarks.tinyworld.suites:DREAMBENCH",
+    "tiny-editing": "benchmarks.tinyworld.suites:EDITING",
+    "tiny-audio": "benchmarks.tinyworld.suites:AUDIO",
+    "tiny-incontext": "benchmarks.tinyworld.suites:INCONTEXT",
+    "tiny-incontext-audio": "benchmarks.tinyworld.suites:INCONTEXT_AUDIO",
+    "tiny-conversation": "benchmarks.tinyworld.suites:CONVERSATION",
+    "tiny-conversation-audio": "benchmarks.tinyworld.suites:CONVERSATION_AUDIO",
 }

@@ -33,7 +33,7 @@ def digest_file(path: Path) -> str:
     if stat.st_size < CACHED_FROM_BYTES:
         return _hash(path)
     stamp = f"{path.resolve()}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
-    memory = _cache_folder() / digest_bytes(stamp.encode())
+    memory = cache_folder() / "digests" / digest_bytes(stamp.encode())
     if memory.exists():
         return memory.read_text()
     digest = _hash(path)
@@ -43,6 +43,12 @@ def digest_file(path: Path) -> str:
         aside.write_text(digest)
         aside.replace(memory)
     return digest
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept for this user: ANYBENCH_CACHE, else `anybench` among the user's caches."""
+    caches = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(os.environ.get("ANYBENCH_CACHE") or Path(caches) / "anybench")
 
 
 def digest_tree(path: Path) -> str:
@@ -143,10 +149,3 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cache_folder() -> Path:
-    home = (
-        os.environ.get("ANYBENCH_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "anybench"
-    )
-    return Path(home) / "digests"

@@ -344,12 +344,15 @@ class ExtractorCard:
     `hub` is "org/name@revision" ("" when the weights are on no hub); `weightless` extractors need none. `digests` are
     the SHA-256 of weight files that are known to be the published ones; any other digest is marked wherever its
     numbers are shown. `preprocessing` and `dtype` are short words that become part of signatures.
+    `shipped` is the folder of the weights that the software itself brings ("metrics/tiny/shipped/dino"), used where no
+    others are given; every machine finds it in its own copy of the software.
     """
 
     worker: Worker
     preprocessing: str
     dtype: str = "fp32"
     hub: str = ""
+    shipped: str = ""
     weightless: bool = False
     digests: tuple[str, ...] = ()
 

@@ -52,11 +52,15 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cases that a result is about: all of them (name ""), or those with one value of a tag ("subject=dog6")."""
+    """Cases that a result is about: all of them (name ""), or those with one value of a tag ("subject=dog6").
+
+    `turn` is the one turn of them, from 0, that it is about ("turn=1" is the first); None for all turns.
+    """
 
     name: str
     cases: frozenset[str]
     expected: int
+    turn: int | None = None
 
 
 def applies(metric: Metric, cases: Iterable[Case]) -> bool:
@@ -132,6 +136,7 @@ def score(metric: Metric, suite: Suite, cases: Sequence[Case], material: Materia
         results = [_set_result(metric, features, others, clusters, group, line, known, flagged) for group in groups]
         return Scored(metric.name, (), tuple(one for one in results if one))
     scores = _scores(metric, features)
+    groups += _turns(metric, suite, cases, planned)
     results = [_mean_result(suite, scores, clusters, group, metric.name, line, known, flagged) for group in groups]
     unscored = len(_asked_for(metric, features["output"], planned)) - len(scores)
     return Scored(metric.name, scores, tuple(one for one in results if one), unscored)
@@ -186,7 +191,7 @@ def _mean_result(
     known: bool,
     flagged: Set[tuple[str, int]],
 ) -> Result | None:
-    chosen = [one for one in scores if one.case in group.cases]
+    chosen = [one for one in scores if one.case in group.cases and group.turn in (None, one.turn)]
     if not chosen:
         return None
     values = np.array([one.value for one in chosen])
@@ -274,6 +279,17 @@ def _group(
     expected = sum(_outputs_for(metric, case) for case in members) * suite.samples + absent
     inside = {case.id for case in members}
     return Group(name, frozenset(case.id for case in planned if case.id in inside), expected)
+
+
+def _turns(metric: Metric, suite: Suite, cases: Sequence[Case], planned: Sequence[Case]) -> Iterator[Group]:
+    """Every turn of a suite of conversations that has all its cases: what the first ones made, later ones may lose."""
+    rounds = max((len(case.turns) for case in cases), default=0)
+    if rounds < 2 or len(cases) < suite.size:
+        return
+    for number in range(rounds):
+        turns = [case.turns[number] for case in cases if number < len(case.turns)]
+        expected = sum(len(turn.wants) for turn in turns if _has_parts(metric, turn)) * suite.samples
+        yield Group(f"turn={number + 1}", frozenset(case.id for case in planned), expected, number)
 
 
 def _outputs_for(metric: Metric, case: Case) -> int:

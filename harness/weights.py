@@ -25,6 +25,11 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
+# A source that begins so lies in the software itself: each machine looks for it in its own copy.
+SHIPPED = "anybench:"
+SOFTWARE = Path(__file__).resolve().parent.parent
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Weights that were found: where they come from ("" for an extractor without), digest, and whether it is known."""
@@ -86,12 +91,14 @@ def agreed_path(source: str, digest: str, digest_of: Callable[[Path], str], offl
 
 
 def extractor_weights(name: str, card: ExtractorCard, given: str = "", offline: bool = False) -> Weights:
-    """The weights of an extractor: those given by `--weights NAME=PATH`, else those its hub id names.
+    """The weights of an extractor: given by `--weights NAME=PATH`, else those that are shipped, or its hub id names.
 
     Raises AbsentError, which names the extractor and the mend, when they are not to be had.
     """
     if card.weightless:
         return NO_WEIGHTS
+    if card.shipped and not given:
+        return _shipped(name, card)
     if not given and not card.hub:
         where = "docs/weights.md says where they are" if card.digests else f"make some with `anybench init {name} DIR`"
         raise AbsentError(f"weights of {name}: none given: {where}, pass --weights {name}=PATH")
@@ -125,6 +132,18 @@ def weights_digest(path: Path) -> str:
     return digest_file(weights_file(path))
 
 
+def _shipped(name: str, card: ExtractorCard) -> Weights:
+    source = SHIPPED + card.shipped
+    path = _path(source)
+    if path is None:
+        raise AbsentError(
+            f"weights of {name}: {SOFTWARE / card.shipped} is not there; install the software anew, whole, or pass "
+            f"--weights {name}=PATH"
+        )
+    digest = weights_digest(path)
+    return Weights(source, digest, known=digest in card.digests)
+
+
 def _extractor_path(card: ExtractorCard, given: str, offline: bool) -> str:
     if not card.hub:
         return local_path(given)
@@ -134,7 +153,8 @@ def _extractor_path(card: ExtractorCard, given: str, offline: bool) -> str:
 def _path(source: str) -> Path | None:
     """What a path means on this machine, links followed; None where nothing is there that could be a checkpoint."""
     try:
-        path = Path(source).expanduser()
+        shipped = source.startswith(SHIPPED)
+        path = SOFTWARE / source.removeprefix(SHIPPED) if shipped else Path(source).expanduser()
         there = path.is_file() or path.is_dir()
     except (OSError, RuntimeError):  # too long for a path; the home of nobody
         return None

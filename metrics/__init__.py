@@ -6,7 +6,9 @@ room imports no network, no torch, not even the metrics. `checkpoint.py` and `pi
 what the networks share.
 
 A name is a promise: the name of an extractor names its weights and preprocessing, and a number that changes gets a
-new version or a new name. The `-tiny` twins are the same code with small random weights; their numbers mean nothing.
+new version or a new name. The `-tiny` twins are the same code at a small size. Those whose weights are shipped learned
+in the drawn world (docs/tinyworld.md) and mean something there alone; those of the others, or of weights that
+`anybench init` made, are random, and their numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -82,6 +84,13 @@ METRICS: Mapping[str, str] = {
     "ssim_outside": "metrics.pixel_distance:SSIM_OUTSIDE",
     "psnr_outside": "metrics.pixel_distance:PSNR_OUTSIDE",
     "lpips_outside": "metrics.pixel_distance:LPIPS_OUTSIDE",
+    "instruction_followed": "metrics.judging:INSTRUCTION_FOLLOWED",
+    "subject_kept": "metrics.judging:SUBJECT_KEPT",
+    "rest_kept": "metrics.judging:REST_KEPT",
+    "followed_and_kept": "metrics.judging:FOLLOWED_AND_KEPT",
+    "events_followed": "metrics.judging:EVENTS_FOLLOWED",
+    "events_kept": "metrics.judging:EVENTS_KEPT",
+    "events_exact": "metrics.judging:EVENTS_EXACT",
     "dino-tiny": "metrics.cosine:DINO_TINY",
     "clip_i-tiny": "metrics.cosine:CLIP_I_TINY",
     "clip_t-tiny": "metrics.cosine:CLIP_T_TINY",
@@ -237,6 +246,8 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
     "dino-tiny": ExtractorCard(
         Worker("metrics.extractors.dino:DINOTiny", gpus=0.0, batch=32),
         preprocessing="256bicubic-crop224",
+        shipped="metrics/tiny/shipped/dino",
+        digests=("5d617df849793571b02a20d5186f63c69e627809c242367008ea11c15a068ba1",),
     ),
     "clip-tiny": ExtractorCard(
         Worker("metrics.extractors.clip:CLIPTiny", gpus=0.0, batch=32),
@@ -253,6 +264,23 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
     "cnn14-tiny": ExtractorCard(
         Worker("metrics.extractors.cnn14:Cnn14Tiny", gpus=0.0, batch=8),
         preprocessing="16khz-mean0-min2s",
+    ),
+    "judge-tiny": ExtractorCard(
+        Worker("metrics.extractors.judge:JudgeTiny", gpus=0.0, batch=64),
+        preprocessing="64bicubic",
+        shipped="metrics/tiny/shipped/judge",
+        digests=("f33305715dc351f777ac3c92e685c0e0aadf65db08eda9a214633f88b268d328",),
+    ),
+    "sound-judge-tiny": ExtractorCard(
+        Worker("metrics.extractors.sound_judge:SoundJudgeTiny", gpus=0.0, batch=64),
+        preprocessing="16k-mono-first2s",
+        shipped="metrics/tiny/shipped/sound-judge",
+        digests=("4e4c3cdbbae2712d1777904bcb40bc2869af85f373d6f672ee6dbc98bebf0c93",),
+    ),
+    "truth-words": ExtractorCard(
+        Worker("metrics.extractors.truth_words:TruthWords", gpus=0.0, batch=256),
+        preprocessing="words",
+        weightless=True,
     ),
     "inception-tiny": ExtractorCard(
         Worker("metrics.extractors.inception_v3:InceptionV3Tiny", gpus=0.0, batch=16),

@@ -22,8 +22,8 @@ FULL_RANK = {
     "fd_32k": 2049,
     "fid-tiny": 129,
     "fid_infinity-tiny": 129,
-    "clip_fid-tiny": 17,
-    "fd-tiny": 129,
+    "clip_fid-tiny": 33,
+    "fd-tiny": 97,
 }
 
 _ARROWS = {"higher": "↑", "lower": "↓"}

@@ -13,6 +13,7 @@ from benchmarks.audioset.layouts import LAYOUTS, Sources
 from harness.errors import shown, warn
 from runners import options
 from runners.building_coco import add_build_coco, build_coco
+from runners.building_tinyworld import add_build_tinyworld, build_tinyworld
 from runners.running import ABSENT
 
 QUOTA = "400,500"
@@ -62,6 +63,7 @@ def _add_build_audioset(parser: argparse.ArgumentParser) -> None:
 DATASETS = (
     ("audioset-editing", "mixes of clips to add to, drop from, replace in", _add_build_audioset, build_audioset),
     ("coco-editing", "edits of COCO's photographs", add_build_coco, build_coco),
+    ("tinyworld", "a drawn world: cases with their truth, and what to train on", add_build_tinyworld, build_tinyworld),
 )
 
 

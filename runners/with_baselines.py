@@ -49,6 +49,24 @@ def run_with_baselines(suite: str, baselines: Sequence[str], given: Sequence[str
     return status
 
 
+def run_each_with_baselines(suites: Sequence[str], baselines: Sequence[str], given: Sequence[str]) -> int:
+    """`run_with_baselines` for each suite, or for the one that stands before the flags, and its leaderboard.
+
+    With `--json` or `--dry-run` among the flags there is none. Returns the first exit status of the system that is not
+    0; flags that it does not take are said once.
+    """
+    if given and not given[0].startswith("-"):
+        suites, given = given[:1], given[1:]
+    statuses = []
+    for suite in suites:
+        statuses.append(run_with_baselines(suite, baselines, given))
+        if statuses[-1] == USAGE or {"-h", "--help"} & {*given}:
+            break
+        if not {"--json", "--dry-run"} & {*given}:
+            main(["leaderboard", suite, *_store(given)])
+    return next(filter(None, statuses), 0)
+
+
 @contextlib.contextmanager
 def _own_left_out() -> Iterator[None]:
     """Without what the environment says of the system under test."""

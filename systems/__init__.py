@@ -15,6 +15,7 @@ SYSTEMS: Mapping[str, Worker] = {
     "copy_input": Worker("systems.baselines:CopyInput", gpus=0),
     "files": Worker("systems.files:Files", gpus=0, checkpoint="required", in_driver=True, check="systems.files:check"),
     "noise": Worker("systems.baselines:Noise", gpus=0),
+    "nearest_training": Worker("systems.nearest_training:NearestTraining", gpus=0, checkpoint="required"),
     "resampled_target": Worker("systems.baselines:ResampledTarget", gpus=0, sees_parts=True),
     "diffusers": Worker("systems.diffusers_pipeline:DiffusersPipeline", gpus=1, checkpoint="required"),
     "codi2": Worker(

@@ -1,8 +1,9 @@
 """The systems that bound every other one: what knows the answer, what changes nothing, what knows nothing.
 
     oracle              the target: what a perfect answer scores
-    copy_input          an input of the turn: what doing nothing scores
-    noise               noise as long and as loud as the input sound: what any sound at all scores
+    copy_input          an input of the turn, or of the one before it: what doing nothing scores
+    noise               noise as large as the input picture, as long and as loud as the input sound: what any picture
+                        or sound at all scores
     resampled_target    the target as it comes out of a resampler: what that alone costs
 
 The first two hand on the bytes of the file as they stand, so nothing is encoded twice and their digests are the
@@ -14,15 +15,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from harness.errors import UsageError
-from harness.media import encode_audio, read_audio, read_bytes
+from harness.media import encode_audio, encode_image, read_audio, read_bytes, read_image
 from harness.nouns import Case, Item, Media, Modality, Output, Turn
 
 WHICH = ("auto", "first", "last")
 # The tag `task` of a case whose first inputs are an example: what is to be changed comes last.
 EXEMPLAR = "exemplar"
 NOISE_RATE = 16_000
+# Of noise without an input to go by: a picture's side, a sound's seconds and RMS, as in the drawn world (0.09 there).
+NOISE_SIDE, NOISE_SECONDS, NOISE_LOUDNESS = 64, 2, 0.1
 # What FLAC of 16 bit and the metrics' door both take.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 192_000
 
@@ -48,7 +53,8 @@ class CopyInput:
     """Answers each output that is wanted with an input of its modality in the same turn: the "first", the "last", or
     ("auto") the case's own, which is the last of an exemplar case (tag `task`) and the first of any other.
 
-    Raises UsageError naming the case where the turn has no input of that modality.
+    A turn without any is answered with an input of the latest turn before it that has one: a conversation in which
+    nothing is done. Raises UsageError naming the case where there is none either.
     """
 
     def __init__(self, checkpoint: str, device: str, *, which: str = "auto") -> None:
@@ -59,21 +65,31 @@ class CopyInput:
     def generate(self, items: Sequence[Item]) -> list[list[list[Output]]]:
         """For each item, for each turn, copies of inputs; sample and seed change nothing."""
         return [
-            [[self._copy(item.case, turn, modality) for modality in turn.wants] for turn in item.case.turns]
+            [
+                [self._copy(item.case, number, modality) for modality in turn.wants]
+                for number, turn in enumerate(item.case.turns)
+            ]
             for item in items
         ]
 
-    def _copy(self, case: Case, turn: Turn, modality: Modality) -> Output:
-        return _unchanged(_input("copy_input", case, turn, modality, self._which))
+    def _copy(self, case: Case, turn: int, modality: Modality) -> Output:
+        found = _input(case, turn, modality, self._which)
+        if found is None:
+            raise UsageError(
+                f"case {case.id}: copy_input needs an input of modality {modality}; the turn has none, nor any before"
+            )
+        return _unchanged(found)
 
 
 class Noise:
-    """Answers each sound that is wanted with white noise, as long and as loud (RMS) as the sound `copy_input` copies.
+    """Answers each picture or sound that is wanted with noise: as large, or long and loud, as what `copy_input` copies.
 
-    FLAC at 16 kHz, clipped where it passes full scale. Output k of an item (counted over its turns) is drawn from
-    NumPy's default generator, seeded with item.seed + k.
+    A picture is PNG, each channel of each pixel drawn uniformly from 0 to 255: of the size of the input picture, 64
+    pixels square where there is none. A sound is FLAC at 16 kHz, white and Gaussian, clipped where it passes full
+    scale: of the input sound's length and RMS, 2 s with an RMS of 0.1 (-20 dBFS) where there is none. Output k of
+    an item (counted over its turns) is drawn from NumPy's default generator, seeded with item.seed + k.
 
-    Raises UsageError naming the case that wants something else than sounds, or has none among its inputs.
+    Raises UsageError naming the case that wants something else.
     """
 
     def __init__(self, checkpoint: str, device: str) -> None:
@@ -85,7 +101,10 @@ class Noise:
 
     def _answer(self, item: Item) -> list[list[Output]]:
         seeds = iter(range(item.seed, item.seed + sum(len(turn.wants) for turn in item.case.turns)))
-        return [[_noise(item.case, turn, wanted, next(seeds)) for wanted in turn.wants] for turn in item.case.turns]
+        return [
+            [_noise(item.case, number, wanted, next(seeds)) for wanted in turn.wants]
+            for number, turn in enumerate(item.case.turns)
+        ]
 
 
 class ResampledTarget:
@@ -124,12 +143,13 @@ def _targets(system: str, case: Case, turn: Turn) -> tuple[Media, ...]:
     return targets
 
 
-def _input(system: str, case: Case, turn: Turn, modality: Modality, which: str = "auto") -> Media:
-    found = [media for media in turn.inputs if media.modality == modality]
-    if not found:
-        raise UsageError(f"case {case.id}: {system} needs an input of modality {modality}; the turn has none")
+def _input(case: Case, turn: int, modality: Modality, which: str = "auto") -> Media | None:
+    """An input of the turn of this number, or of the latest before it that has one of the modality."""
     last = which == "last" or (which == "auto" and case.tags.get("task") == EXEMPLAR)
-    return found[-1 if last else 0]
+    for said in reversed(case.turns[: turn + 1]):
+        if found := [media for media in said.inputs if media.modality == modality]:
+            return found[-1 if last else 0]
+    return None
 
 
 def _require_sounds(system: str, case: Case, turn: Turn) -> None:
@@ -138,14 +158,31 @@ def _require_sounds(system: str, case: Case, turn: Turn) -> None:
         raise UsageError(f"case {case.id} wants {other[0]}; {system} answers with sounds only")
 
 
-def _noise(case: Case, turn: Turn, wanted: Modality, seed: int) -> Output:
-    _require_sounds("noise", case, turn)
-    sound = read_audio(_input("noise", case, turn, wanted), NOISE_RATE)
-    loudness = np.sqrt(np.mean(sound.astype(np.float64) ** 2))
-    drawn = np.random.default_rng(seed).standard_normal(len(sound))
+def _noise(case: Case, turn: int, wanted: Modality, seed: int) -> Output:
+    draws = np.random.default_rng(seed)
+    given = _input(case, turn, wanted)
+    match wanted:
+        case "image":
+            return Output("image", encode_image(_noisy_picture(given, draws)))
+        case "audio":
+            return Output("audio", encode_audio(_noisy_sound(given, draws), NOISE_RATE))
+    raise UsageError(f"case {case.id} wants {wanted}; noise answers with pictures and sounds only")
+
+
+def _noisy_picture(given: Media | None, draws: np.random.Generator) -> Image.Image:
+    width, height = read_image(given).size if given else (NOISE_SIDE, NOISE_SIDE)
+    return Image.fromarray(draws.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def _noisy_sound(given: Media | None, draws: np.random.Generator) -> NDArray[np.float64]:
+    samples, loudness = NOISE_SECONDS * NOISE_RATE, NOISE_LOUDNESS
+    if given:
+        sound = read_audio(given, NOISE_RATE)
+        samples, loudness = len(sound), float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
+    drawn = draws.standard_normal(samples)
     # To the very RMS, which a short draw of deviation 1 does not have.
-    scaled = drawn * (loudness / np.sqrt(np.mean(drawn**2)))
-    return Output("audio", encode_audio(scaled, NOISE_RATE))
+    scaled: NDArray[np.float64] = drawn * (loudness / np.sqrt(np.mean(drawn**2)))
+    return scaled
 
 
 def _unchanged(media: Media) -> Output:

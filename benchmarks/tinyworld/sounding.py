@@ -19,22 +19,23 @@ SAMPLES = RATE * SECONDS
 PEAK = 10_000
 """Of 32,767."""
 
+Samples = NDArray[np.int16]
 Signal = NDArray[np.float64]
 Draws = np.random.Generator
 
 
-def sound(event: str, seed: int) -> NDArray[np.int16]:
+def sound(event: str, seed: int) -> Samples:
     """The samples of an event, (32000,) int16: the same for the same seed."""
     draws = np.random.default_rng((EVENTS.index(event), seed))
     signal = _SOUNDS[event](draws)
     # To whole numbers of 16: the last bits of a sine differ from processor to processor.
-    return (16 * np.round(signal / np.abs(signal).max() * PEAK / 16)).astype(np.int16)
+    samples: Samples = (16 * np.round(signal / np.abs(signal).max() * PEAK / 16)).astype(np.int16)
+    return samples
 
 
-def mixed(stems: Iterable[NDArray[np.int16]]) -> NDArray[np.int16]:
+def mixed(stems: Iterable[Samples]) -> Samples:
     """The sum of at most three events, which cannot leave the range of 16 bits."""
-    total: NDArray[np.int16] = np.sum(list(stems), axis=0, dtype=np.int32).astype(np.int16)
-    return total
+    return np.asarray(np.sum(list(stems), axis=0, dtype=np.int32), dtype=np.int16)
 
 
 _TIMES = np.arange(SAMPLES) / RATE
@@ -43,20 +44,26 @@ _TIMES = np.arange(SAMPLES) / RATE
 def _tone(pitch: float | Signal, harmonics: Iterable[float] = (1.0,)) -> Signal:
     """A sum of harmonics of a pitch in Hz, which may be a curve over time."""
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(pitch, SAMPLES)) / RATE
-    return np.sum([level * np.sin((number + 1) * phase) for number, level in enumerate(harmonics)], axis=0)
+    return _sum(level * np.sin((number + 1) * phase) for number, level in enumerate(harmonics))
+
+
+def _sum(signals: Iterable[Signal]) -> Signal:
+    """Of at least one signal."""
+    total: Signal = np.sum(list(signals), axis=0)
+    return total
 
 
 def _fall(start: float, seconds: float) -> Signal:
     """Nothing until `start`, then a sudden 1 that falls to 1/e in `seconds`."""
-    since = _TIMES - start
-    return np.where(
-        since >= 0, np.exp(-np.maximum(since, 0) / seconds) * np.minimum(1, np.maximum(since, 0) / 0.004), 0
-    )
+    since = np.maximum(_TIMES - start, 0)
+    fall: Signal = np.where(since > 0, np.exp(-since / seconds) * np.minimum(1, since / 0.004), 0)
+    return fall
 
 
 def _burst(start: float, seconds: float) -> Signal:
     """1 from `start` for `seconds`, with ramps of 10 ms."""
-    return np.clip((_TIMES - start) / 0.01, 0, 1) * np.clip((start + seconds - _TIMES) / 0.01, 0, 1)
+    burst: Signal = np.clip((_TIMES - start) / 0.01, 0, 1) * np.clip((start + seconds - _TIMES) / 0.01, 0, 1)
+    return burst
 
 
 def _noise(draws: Draws, low: float, high: float) -> Signal:
@@ -65,7 +72,7 @@ def _noise(draws: Draws, low: float, high: float) -> Signal:
     frequencies = np.fft.rfftfreq(SAMPLES, 1 / RATE)
     inside = 1 / (1 + (low / np.maximum(frequencies, 1)) ** 8) / (1 + (frequencies / high) ** 8)
     noise: Signal = np.fft.irfft(spectrum * np.sqrt(inside), SAMPLES)
-    return noise / noise.std()
+    return np.asarray(noise / noise.std())
 
 
 def _starts(draws: Draws, spacing: float) -> NDArray[np.float64]:
@@ -75,8 +82,8 @@ def _starts(draws: Draws, spacing: float) -> NDArray[np.float64]:
 
 def _bell(draws: Draws) -> Signal:
     pitch = draws.uniform(750, 1000)
-    ring = sum(level * _tone(ratio * pitch) for ratio, level in ((1, 1), (2.76, 0.5), (5.4, 0.25)))
-    return ring * sum(_fall(start, 0.35) for start in _starts(draws, 0.9))
+    ring = _sum(level * _tone(ratio * pitch) for ratio, level in ((1, 1), (2.76, 0.5), (5.4, 0.25)))
+    return ring * _sum(_fall(start, 0.35) for start in _starts(draws, 0.9))
 
 
 def _whistle(draws: Draws) -> Signal:
@@ -93,12 +100,13 @@ def _siren(draws: Draws) -> Signal:
 def _drum(draws: Draws) -> Signal:
     starts = _starts(draws, draws.uniform(0.42, 0.55))
     beats = [_tone(60 + 90 * _fall(start, 0.05)) * _fall(start, 0.16) for start in starts]
-    return np.sum(beats, axis=0)
+    return _sum(beats)
 
 
 def _rain(draws: Draws) -> Signal:
-    drops = np.sum([_fall(draws.uniform(0, 2), 0.01) for _ in range(60)], axis=0)
-    return _noise(draws, 2500, 7500) * (0.35 + 0.65 * drops / drops.max())
+    drops = _sum(_fall(draws.uniform(0, 2), 0.01) for _ in range(60))
+    strength: Signal = 0.35 + 0.65 * drops / drops.max()
+    return _noise(draws, 2500, 7500) * strength
 
 
 def _wind(draws: Draws) -> Signal:
@@ -113,12 +121,12 @@ def _bird(draws: Draws) -> Signal:
         for first in _starts(draws, 0.75)
         for start in (first, first + 0.13, first + 0.26)
     ]
-    return np.sum(chirps, axis=0)
+    return _sum(chirps)
 
 
 def _cricket(draws: Draws) -> Signal:
-    trill = np.sin(2 * np.pi * draws.uniform(26, 32) * _TIMES) ** 2
-    gate = sum(_burst(start, 0.3) for start in _starts(draws, 0.5))
+    trill: Signal = np.sin(2 * np.pi * draws.uniform(26, 32) * _TIMES) ** 2
+    gate = _sum(_burst(start, 0.3) for start in _starts(draws, 0.5))
     return _tone(draws.uniform(4700, 5300)) * trill * gate
 
 
@@ -126,7 +134,7 @@ def _clock(draws: Draws) -> Signal:
     starts = _starts(draws, 0.25)
     high = draws.uniform(1900, 2300)
     ticks = [_tone(high if number % 2 else 0.75 * high, (1, 0.6)) * _fall(s, 0.012) for number, s in enumerate(starts)]
-    return np.sum(ticks, axis=0)
+    return _sum(ticks)
 
 
 def _engine(draws: Draws) -> Signal:
@@ -143,7 +151,7 @@ def _horn(draws: Draws) -> Signal:
 def _telephone(draws: Draws) -> Signal:
     pitch = draws.uniform(1250, 1450)
     warble = np.where(np.sin(2 * np.pi * 12 * _TIMES) > 0, pitch, 1.25 * pitch)
-    return _tone(warble, (1, 0, 0.3)) * sum(_burst(start, 0.5) for start in _starts(draws, 0.8))
+    return _tone(warble, (1, 0, 0.3)) * _sum(_burst(start, 0.5) for start in _starts(draws, 0.8))
 
 
 def _dog(draws: Draws) -> Signal:
@@ -153,13 +161,13 @@ def _dog(draws: Draws) -> Signal:
         shape = np.clip((_TIMES - start) / 0.18, 0, 1)
         voice = _tone(low * (1 + 0.8 * np.sin(np.pi * shape)), (1, 0.8, 0.9, 0.6, 0.5, 0.3, 0.2))
         barks.append((voice + 0.6 * _noise(draws, 500, 2500)) * _burst(start, 0.18))
-    return np.sum(barks, axis=0)
+    return _sum(barks)
 
 
 def _knock(draws: Draws) -> Signal:
     pitch, first = draws.uniform(300, 380), draws.uniform(0.05, 0.6)
     wood = _tone(pitch) + 0.7 * _tone(2.3 * pitch) + 0.3 * _noise(draws, 400, 1600)
-    return wood * sum(_fall(first + 0.22 * number, 0.03) for number in range(5))
+    return wood * _sum(_fall(first + 0.22 * number, 0.03) for number in range(5))
 
 
 def _bubbles(draws: Draws) -> Signal:
@@ -168,7 +176,7 @@ def _bubbles(draws: Draws) -> Signal:
         low = draws.uniform(420, 620)
         rise = np.clip((_TIMES - start) / 0.1, 0, 1)
         blips.append(_tone(low * (1 + 1.2 * rise)) * _burst(start, 0.1))
-    return np.sum(blips, axis=0)
+    return _sum(blips)
 
 
 def _piano(draws: Draws) -> Signal:
@@ -178,7 +186,7 @@ def _piano(draws: Draws) -> Signal:
         _tone(root * 2 ** (step / 12), levels) * _fall(first + 0.4 * number, 0.4)
         for number, step in enumerate((0, 4, 7, 12))
     ]
-    return np.sum(notes, axis=0)
+    return _sum(notes)
 
 
 _SOUNDS: dict[str, Callable[[Draws], Signal]] = {

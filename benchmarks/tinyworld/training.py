@@ -20,10 +20,11 @@ The last two have pictures of their own of the combinations and pairs that train
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,14 +100,14 @@ def _pictures(plan: Plan, draws: np.random.Generator) -> Iterator[Drawn]:
     for group in range(plan.groups):
         yield from _group(group, plan.split, draws)
     for group in range(plan.scenes):
-        yield Drawn(group, "", _scene((plan.split,), draws))
+        yield Drawn(group, "", scene_in((plan.split,), draws))
 
 
 def _group(number: int, split: Split, draws: np.random.Generator) -> Iterator[Drawn]:
     """A first picture with at least two that differ from it by one attribute and are in the split."""
     while True:
-        first = _scene(("training", split), draws)
-        changed = [(name, scene) for name in CHANGES if (scene := _changed(first, name, split, draws)) is not None]
+        first = scene_in(("training", split), draws)
+        changed = [(name, scene) for name in CHANGES if (scene := changed_in(first, name, split, draws)) is not None]
         if len(changed) >= 2:
             break
     yield Drawn(number, "", first)
@@ -114,11 +115,11 @@ def _group(number: int, split: Split, draws: np.random.Generator) -> Iterator[Dr
         yield Drawn(number, name, scene)
 
 
-def _scene(splits: Sequence[Split], draws: np.random.Generator) -> Scene:
+def scene_in(splits: Sequence[Split], draws: np.random.Generator) -> Scene:
     """One of any combination in these splits, all as likely."""
     while True:
-        subject = Subject(_one(SHAPES, draws), _one(COLOURS, draws), _one(PATTERNS, draws))
-        background = _one(BACKGROUNDS, draws)
+        subject = Subject(one_of(SHAPES, draws), one_of(COLOURS, draws), one_of(PATTERNS, draws))
+        background = one_of(BACKGROUNDS, draws)
         if split_of(subject, background) in splits:
             break
     return Scene(subject, background, str(draws.choice(EXTRAS, p=EXTRA_SHARES)), pose(draws))
@@ -129,7 +130,7 @@ def pose(draws: np.random.Generator) -> Pose:
     return Pose(*(int(draws.choice(values)) for values in (SHIFTS, SHIFTS, RADII, TILTS)))
 
 
-def _changed(scene: Scene, name: str, split: Split, draws: np.random.Generator) -> Scene | None:
+def changed_in(scene: Scene, name: str, split: Split, draws: np.random.Generator) -> Scene | None:
     """The scene with another value of one attribute, in the split; None where there is no such value."""
     others = [with_attribute(scene, name, value) for value in CHANGES[name] if value != attribute(scene, name)]
     fitting = [other for other in others if split_of(other.subject, other.background) == split]
@@ -151,13 +152,13 @@ def with_attribute(scene: Scene, name: str, value: str) -> Scene:
     return replace(scene, subject=replace(scene.subject, **{name: value}))
 
 
-def _one(values: Sequence[str], draws: np.random.Generator) -> str:
-    return values[draws.integers(len(values))]
+def one_of(values: Sequence[str], draws: np.random.Generator) -> str:
+    return values[int(draws.integers(len(values)))]
 
 
 def _write_pictures(pictures: Sequence[Drawn], folder: Path, processes: int) -> None:
     fields = ("id", "group", "change", *CHANGES, "right", "down", "radius", "tilt", "caption")
-    rows = [
+    rows: list[tuple[int | str, ...]] = [
         (
             number,
             drawn.group,
@@ -172,8 +173,7 @@ def _write_pictures(pictures: Sequence[Drawn], folder: Path, processes: int) -> 
         for number, drawn in enumerate(pictures)
     ]
     _write_table(folder / "pictures.csv", fields, rows)
-    with get_context("spawn").Pool(processes) as pool:
-        pixels = np.stack(pool.map(draw, [drawn.scene for drawn in pictures], chunksize=200))
+    pixels = np.stack(_made(draw, [(drawn.scene,) for drawn in pictures], processes))
     np.savez_compressed(folder / "pictures.npz", pictures=pixels)
 
 
@@ -181,14 +181,21 @@ def _write_stems(plan: Plan, folder: Path, seed: int, processes: int) -> None:
     numbers = [seed * len(PLANS) * STEMS_A_PLAN + plan.number * STEMS_A_PLAN + number for number in range(plan.stems)]
     asked = [(event, number) for event in EVENTS for number in numbers]
     _write_table(folder / "stems.csv", ("id", "event"), [(row, event) for row, (event, _) in enumerate(asked)])
-    with get_context("spawn").Pool(processes) as pool:
-        samples: NDArray[np.int16] = np.stack(pool.starmap(sound, asked, chunksize=20))
+    samples = np.stack(_made(sound, asked, processes))
     np.savez_compressed(folder / "stems.npz", stems=samples)
     draws = np.random.default_rng((seed, plan.number, 1))
     fields = ("id", "kept", "first", "second", "kept_event", "first_event", "second_event", "caption_first",
               "caption_second")  # fmt: skip
     rows = [(number, *_mixture(plan, draws)) for number in range(plan.mixtures)]
     _write_table(folder / "mixtures.csv", fields, rows)
+
+
+def _made(make: Callable[..., NDArray[Any]], asked: Sequence[tuple[object, ...]], processes: int) -> list[NDArray[Any]]:
+    """What a function gives for each of these arguments, in order."""
+    if processes == 1:
+        return [make(*arguments) for arguments in asked]
+    with get_context("spawn").Pool(processes) as pool:
+        return pool.starmap(make, asked, chunksize=50)
 
 
 def _mixture(plan: Plan, draws: np.random.Generator) -> tuple[int | str, ...]:

@@ -155,11 +155,11 @@ HTSAT_UNFUSED = Architecture(
     text=Reading(width=768, layers=12, heads=12, vocabulary=50_265, longest=512),
     dim=512,
 )
-# The smallest vocabulary that spells any text: 256 bytes and five special tokens.
+# 256 bytes, five special tokens, and room for some words.
 TINY = Architecture(
     audio=Hearing(width=8, patch=8, window=4, blocks=(1, 2, 1, 1), heads=(1, 2, 2, 4)),
-    text=Reading(width=16, layers=2, heads=2, vocabulary=261, longest=TOKENS),
-    dim=16,
+    text=Reading(width=16, layers=2, heads=2, vocabulary=512, longest=TOKENS),
+    dim=32,
 )
 
 

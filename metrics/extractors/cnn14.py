@@ -5,7 +5,7 @@ torchlibrosa `stft.py` for its front end. The embedding is fc1 after its ReLU ("
 what the sigmoid is applied to. A row is [embedding, logits], float32 (rows, 2048 + 527), neither of them normalised.
 
 Front end: power of a centred STFT (reflected at both ends, periodic Hann), times the file's own mel filters,
-10 log10(max(., 1e-10)). The STFT is torch's; the kernels that the file stores for it are checked, not convolved.
+10 log10(max(., 1e-10)). The STFT is torch's; the kernels that the file stores for it are checked, not convolved, and may be left out.
 
 Sounds: mono at the network's rate by `harness.media.read_audio`, then as audioldm_eval feeds them: the mean is
 subtracted, and what is shorter than two seconds is padded to that with zeros at its end; no other length or level is
@@ -44,6 +44,8 @@ POOLED = 5  # the last block keeps its frames
 LEAST_FRAMES = 2**POOLED
 LEAST_SECONDS = 2
 
+KERNELS = ("spectrogram_extractor.stft.conv_real.weight", "spectrogram_extractor.stft.conv_imag.weight")
+
 # Kernels of another window or rate are off by 1e-3 and more; those of the official files by rounding to float32.
 KERNEL_TOLERANCE = 1e-5
 
@@ -80,7 +82,7 @@ class Architecture:
 
 CNN14_16K = Architecture(rate=16_000, window=512, hop=160, highest=8_000.0)
 CNN14_32K = Architecture(rate=32_000, window=1024, hop=320, highest=14_000.0)
-TINY = Architecture(rate=16_000, window=512, hop=160, highest=8_000.0, width=4)
+TINY = Architecture(rate=16_000, window=512, hop=160, highest=8_000.0, width=3)
 
 
 class Cnn14:
@@ -116,7 +118,7 @@ class Cnn14At32k(Cnn14):
 
 
 class Cnn14Tiny(Cnn14):
-    """`cnn14-tiny`: the same code at 16 kHz, embeddings of 128, 0.7 M numbers."""
+    """`cnn14-tiny`: the same code at 16 kHz, embeddings of 96, 0.2 M numbers beside its STFT."""
 
     architecture = TINY
 
@@ -131,6 +133,8 @@ def load(weights: Path, architecture: Architecture) -> Network:
     """The network with the weights of an official file, of a safetensors file, or of a folder that `init` wrote."""
     network = Network(architecture)
     state = read_checkpoint(weights, architecture.config(), under="model", allowed=SAMPLER_TYPES)
+    if not any(name in state for name in KERNELS):
+        state = {**state, **{name: network.get_parameter(name).detach() for name in KERNELS}}
     fill(network, state, Source, unused=r"(?!)", weights=weights)
     _check_kernels(network, architecture, weights)
     network.train(False)
@@ -158,7 +162,15 @@ class Network(nn.Module):
         """Sounds (rows, samples) to (rows, dim + 527). UsageError where nothing would be left after the pools."""
         if waves.shape[1] < self.least:
             raise UsageError(f"a sound of {waves.shape[1]} samples is too short for Cnn14; {self.least} would do")
-        mel = self.logmel_extractor(self.spectrogram_extractor(waves))
+        return self.tag(self.hear(waves))
+
+    def hear(self, waves: Tensor) -> Tensor:
+        """The front end: sounds (rows, samples) to mel bands in dB, (rows, 64, frames)."""
+        mel: Tensor = self.logmel_extractor(self.spectrogram_extractor(waves))
+        return mel
+
+    def tag(self, mel: Tensor) -> Tensor:
+        """The network behind the front end: (rows, 64, frames) to (rows, dim + 527)."""
         x = self.bn0(mel).transpose(1, 2).unsqueeze(1)
         for number in range(1, BLOCKS + 1):
             x = self.get_submodule(f"conv_block{number}")(x)

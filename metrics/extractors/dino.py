@@ -73,7 +73,7 @@ class Architecture:
 
 
 VITS16 = Architecture(width=384, layers=12, heads=6)
-TINY = Architecture(width=64, layers=2, heads=4)
+TINY = Architecture(width=48, layers=2, heads=4, patch=32)
 
 
 class DINO:

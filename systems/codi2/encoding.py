@@ -69,7 +69,9 @@ class Encoder:
         assert config.vision and config.text and config.audio
         match modality:
             case "text":
-                return tokenize([one.text for one in media], config.text.context).to(weights.device)
+                return tokenize([one.text for one in media], config.text.context, config.text.vocabulary).to(
+                    weights.device
+                )
             case "image":
                 inputs = images([read_image(one) for one in media], config.vision)
             case "audio":

@@ -34,12 +34,15 @@ def log_mel(samples: NDArray[np.float32], frames: int) -> Tensor:
     `frames` is at least 4: reflection needs more samples than half of a window.
     """
     sound = normalised(torch.from_numpy(np.asarray(samples[: frames * HOP], dtype=np.float32)))
-    sound = functional.pad(sound, (0, frames * HOP - len(sound)))
+    return bands(functional.pad(sound, (0, frames * HOP - len(sound)))).clamp(min=FLOOR).log()
+
+
+def bands(sound: Tensor) -> Tensor:
+    """The mel spectrogram (n / HOP, BANDS) of a sound (n,) as loud as it is, without floor and logarithm."""
     window = torch.hann_window(WINDOW)
     spectrum = torch.stft(sound, WINDOW, HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
     # One frame more than there are hops: the last is centred on the end.
-    bands: Tensor = spectrum.abs()[:, :frames].T @ _filters()
-    return bands.clamp(min=FLOOR).log()
+    return spectrum.abs()[:, : len(sound) // HOP].T @ filters()
 
 
 def normalised(sound: Tensor) -> Tensor:
@@ -49,8 +52,15 @@ def normalised(sound: Tensor) -> Tensor:
     return (PEAK * centred / (centred.abs().max() + 1e-8)).float()
 
 
+def gain_of(samples: NDArray[np.float32], frames: int) -> float:
+    """What `log_mel` multiplies a sound by; 1 for silence, which is no sample beyond the last step of 16 bits."""
+    heard = np.asarray(samples[: frames * HOP], dtype=np.float64)
+    peak = float(np.abs(heard - heard.mean()).max())
+    return PEAK / peak if peak > 2**-15 else 1.0
+
+
 @cache
-def _filters() -> Tensor:
+def filters() -> Tensor:
     """(WINDOW / 2 + 1, BANDS), float32: librosa's `filters.mel` with its defaults, transposed."""
-    filters = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(filters).float()
+    slaney = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(slaney).float()

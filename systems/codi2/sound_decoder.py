@@ -14,6 +14,9 @@ Conventions
 - VAE and vocoder run sound by sound, in float32 whatever the dtype: they are small (0.4 GB at full size, and once a
   sound), and the 8 bits of a bfloat16 would be heard, 50 dB below the sound.
 - Sounds are mono, 16 kHz, cut to `seconds`, as loud as the vocoder makes them (its tanh keeps them in [-1, 1]).
+- A folder whose model_index.json names no vocoder, [null, null], sounds by Griffin-Lim (systems.codi2.griffin_lim), cut
+  off at -1 and 1. It is as loud as the mel says, and so the scaling that a source went through on its way in is undone
+  on the way out: an edited sound's level follows its source's.
 - A sound that left the finite numbers on the way is flagged "nan", and those samples are 0.
 
 Editing: a source becomes latents, the mode of the VAE's posterior of its mel (systems.codi2.mel) times the scaling
@@ -42,7 +45,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.errors import UsageError, one_line
-from systems.codi2 import diffusion, mel
+from systems.codi2 import diffusion, griffin_lim, mel
 from systems.codi2.checkpoint import SOUND_TOKENS as TOKENS
 from systems.codi2.decoders import SOUND as PIPELINE
 from systems.diffusers_pipeline import BROKEN_CHECKPOINT, load_pipeline, quiet
@@ -60,6 +63,7 @@ NOT_NEEDED = (
 )
 # Convolutions of float32 on a GPU are TF32 unless told otherwise, and as coarse as float16.
 _in_full_float32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+VOCODER = "vocoder"
 SHORTEST_SECONDS = 0.1
 # Ours: six times what AudioLDM2 was trained on, and attention's memory grows with the square.
 LONGEST_SECONDS = 60.0
@@ -126,7 +130,7 @@ class SoundDecoder:
     def load(
         cls, path: Path, dtype: torch.dtype, language_of_audio: Mapping[str, Tensor], editing: Tensor | None
     ) -> SoundDecoder:
-        """Reads UNet, VAE, vocoder and scheduler of an AudioLDM2Pipeline's folder, on the CPU.
+        """Reads UNet, VAE, vocoder (where there is one) and scheduler of an AudioLDM2Pipeline's folder, on the CPU.
 
         `language_of_audio` has "weight" (TOKENS * width, D) and "bias" (TOKENS * width,), width being that of the
         UNet's first stream, 768 at full size; `editing` are the UNet's columns for a source, (out, 8, 3, 3).
@@ -134,10 +138,13 @@ class SoundDecoder:
         Raises UsageError, in one line that names the folder, for another pipeline, for weights that are missing or
         misshapen, and for parts that do not fit together.
         """
-        found = read_pipeline_folder(path).pipeline
-        if found != PIPELINE:
-            raise UsageError(f"{path}: a {found}, and CoDi-2 sounds with an {PIPELINE}; give that one's folder")
-        pipeline = load_pipeline(path, "auto", torch.float32, without=NOT_NEEDED)
+        found = read_pipeline_folder(path)
+        if found.pipeline != PIPELINE:
+            raise UsageError(
+                f"{path}: a {found.pipeline}, and CoDi-2 sounds with an {PIPELINE}; give that one's folder"
+            )
+        unvoiced = () if VOCODER in found.components else (VOCODER,)
+        pipeline = load_pipeline(path, "auto", torch.float32, without=(*NOT_NEEDED, *unvoiced))
         try:
             decoder = cls(pipeline, language_of_audio, editing)
         except BROKEN_CHECKPOINT as error:
@@ -160,10 +167,7 @@ class SoundDecoder:
         UsageError where features are not of `feature_size`.
         """
         latents = self.denoise(embeddings, generators, sampling, sources)
-        return [
-            self._sound(latent, sampling.samples, by_sdedit=source is not None and not self._edits)
-            for latent, source in zip(latents, sources, strict=True)
-        ]
+        return [self._sound(latent, sampling, source) for latent, source in zip(latents, sources, strict=True)]
 
     @torch.no_grad()
     def denoise(
@@ -233,8 +237,12 @@ class SoundDecoder:
 
         return diffusion.denoise(predict, latents, self._scheduler, steps, scales, skipped)
 
-    def _sound(self, latent: Tensor, samples: int, *, by_sdedit: bool) -> Sound:
-        sound = sound_of(self.module.vae, self.module.vocoder, latent, samples)
+    def _sound(self, latent: Tensor, sampling: SoundSampling, source: NDArray[np.float32] | None) -> Sound:
+        sound = sound_of(self.module.vae, self.module.vocoder, latent, sampling.samples)
+        if isinstance(self.module.vocoder, griffin_lim.GriffinLim):
+            gain = 1.0 if source is None else mel.gain_of(source, self._frames(sampling))
+            sound = replace(sound, samples=np.clip(sound.samples / np.float32(gain), -1, 1))
+        by_sdedit = source is not None and not self._edits
         return replace(sound, flags=(*sound.flags, diffusion.SDEDIT)) if by_sdedit else sound
 
     def _frames(self, sampling: SoundSampling) -> int:
@@ -269,7 +277,7 @@ class _Weights(nn.Module):
         super().__init__()
         self.unet: Any = pipeline.unet
         self.vae: Any = pipeline.vae
-        self.vocoder: Any = pipeline.vocoder
+        self.vocoder: Any = griffin_lim.GriffinLim() if pipeline.vocoder is None else pipeline.vocoder
         self.language_of_audio = language_of_audio
 
 
@@ -301,13 +309,18 @@ def _linear(tensors: Mapping[str, Tensor], inputs: int, width: int) -> nn.Linear
 
 def refuse_misfits(pipeline: Any) -> None:
     """ValueError where UNet, VAE, vocoder and the mel spectrograms of systems.codi2.mel do not fit together."""
-    unet, vae, vocoder = pipeline.unet.config, pipeline.vae.config, pipeline.vocoder.config
+    unet, vae = pipeline.unet.config, pipeline.vae.config
     if not unet.in_channels == unet.out_channels == vae.latent_channels:
         raise ValueError(
             f"the UNet turns {unet.in_channels} channels into {unet.out_channels}, the VAE has {vae.latent_channels}"
         )
     if not vae.in_channels == vae.out_channels == 1:
         raise ValueError(f"the VAE takes {vae.in_channels} channels, and a mel spectrogram has one")
+    if pipeline.vocoder is not None:
+        _refuse_vocoder(pipeline.vocoder.config)
+
+
+def _refuse_vocoder(vocoder: Any) -> None:
     if vocoder.model_in_dim != mel.BANDS or vocoder.sampling_rate != mel.RATE:
         raise ValueError(
             f"the vocoder makes {vocoder.sampling_rate} Hz of {vocoder.model_in_dim} mel bands, and {mel.RATE} of "

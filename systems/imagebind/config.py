@@ -19,6 +19,8 @@ CONFIG_FILE = "config.json"
 CONFIG_BYTES = 1 << 20
 # Beyond these a file is damaged; a billion blocks would take for ever to build.
 LARGEST, MOST_BLOCKS = 1 << 20, 1000
+# The ids of a text are 256 bytes, the same at the end of a word, one for each merge, start and end; CLIP's merges.
+IDS_WITHOUT_MERGES, MERGES = 514, 48894
 
 MODALITIES = ("vision", "text", "audio", "depth", "thermal", "imu")
 # What a conversation is made of. A video is a matter of the vision tower too.
@@ -36,18 +38,26 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class Vision(Trunk):
-    """Square pictures of `picture` pixels a side in patches of `patch`, and videos of `frames` such pictures."""
+    """Square pictures of `picture` pixels a side in patches of `patch`, and videos of `frames` such pictures.
+
+    `stem` is the channels of convolutions that each halve the picture before it is cut into what is left of the
+    patches; the official towers have none.
+    """
 
     picture: int = 224
     patch: int = 14
     frames: int = 2
+    stem: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Trunk):
-    """`context` ids below `vocabulary`, under a causal mask."""
+    """`context` ids below `vocabulary`, under a causal mask: CLIP's byte-pair encoding with its first merges.
 
-    vocabulary: int = 49408
+    The official vocabulary has all 48,894 merges; one of V ids has the first V - 514 (systems.imagebind.tokenizer).
+    """
+
+    vocabulary: int = IDS_WITHOUT_MERGES + MERGES
     context: int = 77
 
 
@@ -55,13 +65,14 @@ class Text(Trunk):
 class Sheet(Trunk):
     """A picture of one channel, `height` x `length`, in square patches of `patch` that are `stride` apart.
 
-    Depth and thermal pictures, and the spectrogram of a sound: mel bands x frames.
+    Depth and thermal pictures, and the spectrogram of a sound: mel bands x frames. `stem` is as in `Vision`.
     """
 
     height: int = 224
     length: int = 224
     patch: int = 16
     stride: int = 16
+    stem: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +147,22 @@ def _check(name: str, value: int, most: int) -> None:
 
 def _check_tower(name: str, tower: Trunk) -> None:
     for field in fields(tower):
-        _check(f"{name}.{field.name}", getattr(tower, field.name), MOST_BLOCKS if field.name == "blocks" else LARGEST)
+        said = getattr(tower, field.name)
+        for value in said if isinstance(said, tuple) else (said,):
+            _check(f"{name}.{field.name}", value, MOST_BLOCKS if field.name == "blocks" else LARGEST)
     if tower.width % tower.heads:
         raise UsageError(f"{name}.width is {tower.width}, which {tower.heads} heads do not divide")
     match tower:
         case Vision() if tower.picture % tower.patch:
             raise UsageError(f"{name}.picture is {tower.picture}, which is no multiple of the patch of {tower.patch}")
+        case Vision() if tower.patch % (1 << len(tower.stem)):
+            raise UsageError(f"{name}.patch is {tower.patch}, which {len(tower.stem)} convolutions do not halve evenly")
+        case Text() if not IDS_WITHOUT_MERGES <= tower.vocabulary <= IDS_WITHOUT_MERGES + MERGES:
+            most = IDS_WITHOUT_MERGES + MERGES
+            raise UsageError(f"{name}.vocabulary is {tower.vocabulary}; {IDS_WITHOUT_MERGES} to {most} would do")
+        case Sheet() if (tower.patch | tower.stride) % (1 << len(tower.stem)):
+            said = f"{tower.patch} and {name}.stride {tower.stride}"
+            raise UsageError(f"{name}.patch is {said}, which {len(tower.stem)} convolutions do not halve evenly")
         case Sheet() if tower.patch > min(tower.height, tower.length):
             raise UsageError(f"{name}.patch is {tower.patch}, larger than the {tower.height} x {tower.length} sheet")
         case Imu() if tower.samples % tower.window:

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -308,17 +309,32 @@ def _stem(modality: str, size: Trunk) -> nn.Module:
 
 
 def _vision_stem(size: Vision) -> PatchStem:
-    kernel = (size.frames, size.patch, size.patch)
-    tubes = nn.Conv3d(3, size.width, kernel_size=kernel, stride=kernel, bias=False)
-    patches = _named(proj=nn.Sequential(Repeat(size.frames), tubes), rows=Rows())
+    side = size.patch >> len(size.stem)
+    kernel = (size.frames, side, side)
+    tubes = nn.Conv3d((3, *size.stem)[-1], size.width, kernel_size=kernel, stride=kernel, bias=False)
+    patches = _named(proj=nn.Sequential(Repeat(size.frames), *_clip_halvings(size), tubes), rows=Rows())
     return PatchStem("rgbt_stem", patches, (size.picture // size.patch) ** 2, size.width)
 
 
+def _clip_halvings(size: Vision) -> Iterator[nn.Sequential]:
+    """Convolutions that halve each frame of clips (B, channels, T, H, W); a norm in training is folded into them."""
+    for before, after in pairwise((3, *size.stem)):
+        yield nn.Sequential(nn.Conv3d(before, after, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)), nn.GELU())
+
+
 def _sheet_stem(name: str, size: Sheet) -> PatchStem:
-    squares = nn.Conv2d(1, size.width, kernel_size=size.patch, stride=size.stride, bias=False)
-    patches = _named(proj=squares, rows=Rows(), norm_layer=nn.LayerNorm(size.width))
-    down, along = ((side - size.patch) // size.stride + 1 for side in (size.height, size.length))
+    patch, stride = size.patch >> len(size.stem), size.stride >> len(size.stem)
+    squares = nn.Conv2d((1, *size.stem)[-1], size.width, kernel_size=patch, stride=stride, bias=False)
+    projection = nn.Sequential(*_sheet_halvings(size), squares) if size.stem else squares
+    patches = _named(proj=projection, rows=Rows(), norm_layer=nn.LayerNorm(size.width))
+    # What a convolution leaves of an odd side is the larger half.
+    down, along = (((side - 1 >> len(size.stem)) + 1 - patch) // stride + 1 for side in (size.height, size.length))
     return PatchStem(name, patches, down * along, size.width)
+
+
+def _sheet_halvings(size: Sheet) -> Iterator[nn.Sequential]:
+    for before, after in pairwise((1, *size.stem)):
+        yield nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU())
 
 
 def _head(modality: str, width: int, dimension: int) -> nn.Module:

@@ -89,10 +89,16 @@ def _sound(samples: Tensor, size: Sheet) -> Tensor:
         clip = samples[int(start * RATE) : int(end * RATE)]
         # In place, as the official code does it: under 6 s clips overlap, and see each other's means taken away.
         clip -= clip.mean()
-        bands = fbank(clip, size.height).T
-        # A negative padding cuts.
-        sheets.append(functional.pad(bands, (0, size.length - bands.shape[1]))[None])
-    return (torch.stack(sheets) - AUDIO_MEAN) / AUDIO_DEVIATION
+        sheets.append(sheet(clip, size))
+    return torch.stack(sheets)
+
+
+def sheet(clip: Tensor, size: Sheet) -> Tensor:
+    """One clip (n,) without its mean as the tower takes it, (1, mel bands, frames), float32."""
+    bands = fbank(clip, size.height).T
+    # A negative padding cuts.
+    padded = functional.pad(bands, (0, size.length - bands.shape[1]))[None]
+    return (padded - AUDIO_MEAN) / AUDIO_DEVIATION
 
 
 def _video(video: Video, size: Vision) -> Tensor:

@@ -96,7 +96,7 @@ def test_an_unexpected_key_alone_is_an_error(folder: Path) -> None:
 def test_a_wrong_shape_is_shown_with_the_expected_one(folder: Path) -> None:
     change(folder, encoder__layer__0__output__dense__weight=torch.zeros(64, 128))
     line = refusal(folder)
-    assert "encoder.layer.0.output.dense.weight" in line and "(64, 128)" in line and "(64, 256)" in line
+    assert "encoder.layer.0.output.dense.weight" in line and "(64, 128)" in line and "(48, 192)" in line
 
 
 def test_the_shape_of_a_fused_or_transposed_tensor_is_stated_as_the_file_has_it() -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_state_dict_says_what_to_save(content: object, tmp_pat
 
 
 def test_weights_of_another_size_are_refused(dino_folder: Path, clip_folder: Path) -> None:
-    assert "hidden_size is 64, expected 384" in _refusal_inside(dino_folder, DINO)
+    assert "hidden_size is 48, expected 384" in _refusal_inside(dino_folder, DINO)
     assert "another architecture" in _refusal_inside(clip_folder, CLIP)
 
 

@@ -75,12 +75,13 @@ def image_forward(
     state: dict[str, Tensor], pixels: Tensor, shape: Architecture, act: Callable[[Tensor], Tensor] = quick_gelu
 ) -> NDArray[np.float32]:
     rows, width = len(pixels), shape.vision.width
-    patches = pixels.reshape(rows, 3, 7, 32, 7, 32).permute(0, 2, 4, 1, 3, 5).reshape(rows, 49, 3072)
-    tokens = patches @ state["visual.conv1.weight"].reshape(width, 3072).T
+    patch, across, count = shape.patch, 224 // shape.patch, 1 + (224 // shape.patch) ** 2
+    squares = pixels.reshape(rows, 3, across, patch, across, patch).permute(0, 2, 4, 1, 3, 5)
+    tokens = squares.reshape(rows, count - 1, -1) @ state["visual.conv1.weight"].reshape(width, -1).T
     x = torch.cat([state["visual.class_embedding"].expand(rows, 1, width), tokens], dim=1)
     x = norm(state, x + state["visual.positional_embedding"], "visual.ln_pre")
     layers, heads = shape.vision.layers, shape.vision.heads
-    x = blocks(state, x, "visual.transformer.resblocks", layers, heads, torch.zeros(50, 50), act)
+    x = blocks(state, x, "visual.transformer.resblocks", layers, heads, torch.zeros(count, count), act)
     return (norm(state, x[:, 0], "visual.ln_post") @ state["visual.proj"]).numpy()
 
 
@@ -233,7 +234,7 @@ def open_clip_network(shape: Architecture) -> open_clip.CLIP:
         layers=shape.vision.layers,
         width=shape.vision.width,
         head_width=shape.vision.width // shape.vision.heads,
-        patch_size=32,
+        patch_size=shape.patch,
     )
     text = CLIPTextCfg(width=shape.text.width, heads=shape.text.heads, layers=shape.text.layers)
     return open_clip.CLIP(shape.dim, vision, text, quick_gelu=True).eval()

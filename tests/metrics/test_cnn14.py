@@ -92,9 +92,9 @@ def test_features_are_those_of_the_equations_on_the_stored_kernels(
 ) -> None:
     sounds = [noise(seed) for seed in range(3)]
     found = extractor.extract([hear(sound) for sound in sounds])
-    assert found.shape == (3, 128 + CLASSES) and found.dtype == np.float32
+    assert found.shape == (3, TINY.dim + CLASSES) and found.dtype == np.float32
     np.testing.assert_allclose(found, published(state, sounds), rtol=0, atol=1e-5)
-    assert (found[:, :128] >= 0).all() and (found[:, :128] > 0).any()
+    assert (found[:, : TINY.dim] >= 0).all() and (found[:, : TINY.dim] > 0).any()
     assert np.abs(found[0] - found[1]).max() > 0.1
 
 
@@ -268,7 +268,7 @@ def test_the_tensors_alone_are_read_from_torch_files_safetensors_and_folders(
 ) -> None:
     torch.save(state, tmp_path / "bare.pth")
     save_file(state, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "cnn14", "hidden_size": 128}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "cnn14", "hidden_size": TINY.dim}))
     expected = extractor.extract([hear(noise(0))])
     for place in (tmp_path / "bare.pth", tmp_path / "model.safetensors", tmp_path):
         np.testing.assert_array_equal(Cnn14Tiny(str(place), "cpu").extract([hear(noise(0))]), expected)
@@ -301,7 +301,7 @@ def test_an_unexpected_a_misshapen_and_a_damaged_tensor_are_named(state: dict[st
     file = tmp_path / "bad.safetensors"
     with pytest.raises(UsageError, match=r"unexpected key: conv_block7\.conv1\.weight"):
         load(changed(state, file, conv_block7__conv1__weight=torch.zeros(1)), TINY)
-    with pytest.raises(UsageError, match=r"fc1.bias has the shape \(65,\), expected \(128,\)"):
+    with pytest.raises(UsageError, match=r"fc1.bias has the shape \(65,\), expected \(96,\)"):
         load(changed(state, file, fc1__bias=torch.zeros(65)), TINY)
     with pytest.raises(UsageError, match=r"bn0\.running_var holds NaN"):
         load(changed(state, file, bn0__running_var=torch.full((64,), torch.nan)), TINY)

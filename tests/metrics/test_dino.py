@@ -32,8 +32,8 @@ def official_state(seed: int, architecture: Architecture) -> dict[str, Tensor]:
     width, generator = architecture.width, torch.Generator().manual_seed(seed)
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, width),
-        "pos_embed": (1, 197, width),
-        "patch_embed.proj.weight": (width, 3, 16, 16),
+        "pos_embed": (1, 1 + (224 // architecture.patch) ** 2, width),
+        "patch_embed.proj.weight": (width, 3, architecture.patch, architecture.patch),
         "patch_embed.proj.bias": (width,),
     }
     for block in range(architecture.layers):
@@ -65,17 +65,20 @@ def official_forward(state: dict[str, Tensor], pixels: Tensor, layers: int, head
         return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
 
     batch, width = len(pixels), state["cls_token"].shape[-1]
-    # 14 x 14 patches, each flattened channel by channel: the convolution with stride 16 as a matrix product.
-    patches = pixels.reshape(batch, 3, 14, 16, 14, 16).permute(0, 2, 4, 1, 3, 5).reshape(batch, 196, 768)
-    kernel = state["patch_embed.proj.weight"].reshape(width, 768)
+    # Patches, each flattened channel by channel: the convolution with its own size as stride, as a matrix product.
+    patch = state["patch_embed.proj.weight"].shape[-1]
+    across, count = 224 // patch, 1 + (224 // patch) ** 2
+    squares = pixels.reshape(batch, 3, across, patch, across, patch).permute(0, 2, 4, 1, 3, 5)
+    patches = squares.reshape(batch, count - 1, 3 * patch * patch)
+    kernel = state["patch_embed.proj.weight"].reshape(width, -1)
     tokens = patches @ kernel.T + state["patch_embed.proj.bias"]
     x = torch.cat([state["cls_token"].expand(batch, -1, -1), tokens], dim=1) + state["pos_embed"]
     for block in range(layers):
         name = f"blocks.{block}"
-        qkv = linear(norm(x, f"{name}.norm1"), f"{name}.attn.qkv").reshape(batch, 197, 3, heads, width // heads)
+        qkv = linear(norm(x, f"{name}.norm1"), f"{name}.attn.qkv").reshape(batch, count, 3, heads, width // heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         attention = torch.softmax(query @ key.transpose(-2, -1) / (width // heads) ** 0.5, dim=-1)
-        x = x + linear((attention @ value).transpose(1, 2).reshape(batch, 197, width), f"{name}.attn.proj")
+        x = x + linear((attention @ value).transpose(1, 2).reshape(batch, count, width), f"{name}.attn.proj")
         hidden = linear(norm(x, f"{name}.norm2"), f"{name}.mlp.fc1")
         gelu = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
         x = x + linear(gelu, f"{name}.mlp.fc2")
@@ -175,8 +178,8 @@ def test_the_feature_is_the_class_token_and_a_pooler_plays_no_part(
     dino_folder: Path, tmp_path: Path, draw: Draw
 ) -> None:
     with_pooler = load_file(dino_folder / "model.safetensors")
-    with_pooler["pooler.dense.weight"] = torch.randn(64, 64)
-    with_pooler["pooler.dense.bias"] = torch.randn(64)
+    with_pooler["pooler.dense.weight"] = torch.randn(TINY.width, TINY.width)
+    with_pooler["pooler.dense.bias"] = torch.randn(TINY.width)
     save_file(with_pooler, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_bytes((dino_folder / "config.json").read_bytes())
     network = ViTModel.from_pretrained(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from harness.names import load
 from harness.nouns import Metric
+from harness.weights import extractor_weights
 from metrics import CHECKPOINTS, EXTRACTORS, METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +32,10 @@ def test_every_extractor_leads_to_a_class_that_extracts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)
-def test_every_extractor_has_weights_on_a_hub_or_from_init_or_none(name: str) -> None:
+def test_every_extractor_has_weights_on_a_hub_or_shipped_or_from_init_or_none(name: str) -> None:
     card = EXTRACTORS[name]
-    assert card.weightless != bool(card.hub or name in CHECKPOINTS)
-    assert not (card.weightless and (card.hub or card.digests))
+    assert card.weightless != bool(card.hub or card.shipped or name in CHECKPOINTS)
+    assert not (card.weightless and (card.hub or card.shipped or card.digests))
     assert all(len(digest) == 64 for digest in card.digests)
 
 
@@ -61,5 +62,10 @@ def test_metrics_run_on_numpy_alone() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, card in EXTRACTORS.items() if not card.weightless])
-def test_every_extractor_with_weights_can_be_tried_with_random_ones(name: str) -> None:
-    assert name in CHECKPOINTS
+def test_every_extractor_with_weights_can_be_tried_with_shipped_or_random_ones(name: str) -> None:
+    assert EXTRACTORS[name].shipped or name in CHECKPOINTS
+
+
+@pytest.mark.parametrize("name", [name for name, card in EXTRACTORS.items() if card.shipped])
+def test_the_weights_that_are_shipped_are_known(name: str) -> None:
+    assert extractor_weights(name, EXTRACTORS[name]).known

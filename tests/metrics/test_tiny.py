@@ -42,7 +42,7 @@ def test_writing_leaves_the_global_generator_alone(write: Write, tmp_path: Path)
 @TINY
 def test_the_tiny_ones_are_tiny(write: Write, tmp_path: Path) -> None:
     write(tmp_path, 0)
-    assert (tmp_path / "model.safetensors").stat().st_size < 1_250_000
+    assert (tmp_path / "model.safetensors").stat().st_size < 3_250_000
 
 
 def test_transformers_loads_the_folders_with_no_key_missing_or_unexpected(dino_folder: Path, clip_folder: Path) -> None:

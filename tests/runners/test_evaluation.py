@@ -110,11 +110,11 @@ def test_a_damaged_photograph_stops_the_run_with_its_name_before_anything_is_ans
 
 
 def test_weights_that_are_not_there_are_named_and_the_rest_is_scored(tmp_path: Path) -> None:
-    summary = run(tmp_path, metrics=("color_hist", "dino", "dino-tiny"), limit="2", offline=True)
+    summary = run(tmp_path, metrics=("color_hist", "dino", "fid-tiny"), limit="2", offline=True)
     assert [one.metric for one in summary.results if not one.group] == ["color_hist"]
     assert len(summary.absent) == 2
     assert summary.absent[0].startswith("not scored: dino: weights of dino-vits16: facebook/dino-vits16")
-    assert "anybench init dino-tiny" in summary.absent[1]
+    assert "anybench init inception-tiny" in summary.absent[1]
 
 
 def test_weights_at_a_path_that_is_not_there_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_defect_of_the_data_is_said_of_the_cases_it_touches_alone(tmp_path: Pa
 
 
 def test_what_was_not_scored_stays_said_when_other_metrics_are_asked_for(tmp_path: Path) -> None:
-    first = run(tmp_path, metrics=("color_hist", "dino-tiny"))
+    first = run(tmp_path, metrics=("color_hist", "fid-tiny"))
     assert len(first.absent) == 1
     second = run(tmp_path, metrics=("color_hist",))
     assert second.absent == (), "this command asked for nothing that is absent"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runners import with_baselines
-from runners.with_baselines import run_with_baselines, without_own
+from runners.with_baselines import run_each_with_baselines, run_with_baselines, without_own
 
 BOUNDS = ("copy_input", "oracle")
 FLAGS = [
@@ -59,3 +59,24 @@ def test_flags_that_the_system_does_not_take_are_said_before_any_baseline_runs(
 def test_no_table_follows_a_suite_that_answers_none(commands: list[list[str]]) -> None:
     run_with_baselines("coco-editing", BOUNDS, ["coco-editing-pfb", "--system", "codi2"])
     assert [words[:2] for words in commands] == [["run", "coco-editing-pfb"]] * 4
+
+
+def test_each_of_several_suites_is_run_beside_the_bounds_and_has_its_leaderboard(commands: list[list[str]]) -> None:
+    given = ["--system", "codi2", "--store", "/kept"]
+    assert run_each_with_baselines(("tiny-editing", "tiny-audio"), BOUNDS, given) == 4
+    assert [words[1] for words in commands] == ["tiny-editing"] * 5 + ["tiny-audio"] * 5
+    assert commands[4] == ["leaderboard", "tiny-editing", "--store", "/kept"]
+
+
+def test_one_of_several_suites_may_be_named_and_json_prints_no_leaderboard(commands: list[list[str]]) -> None:
+    run_each_with_baselines(("tiny-editing", "tiny-audio"), BOUNDS, ["tiny-audio", "--system", "codi2", "--json"])
+    assert [words[:2] for words in commands] == [["run", "tiny-audio"]] * 4
+
+
+@pytest.mark.parametrize("flag", ["--no-such-flag", "--help"])
+def test_what_is_refused_and_help_are_said_once_and_not_for_each_suite(
+    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.setattr(with_baselines, "main", lambda words: commands.append(words) or 2)
+    assert run_each_with_baselines(("tiny-editing", "tiny-audio"), BOUNDS, [flag]) == 2
+    assert len(commands) == 1

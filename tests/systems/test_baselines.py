@@ -41,6 +41,13 @@ def heard(output: Output) -> NDArray[np.float64]:
     return sound.astype(np.float64)
 
 
+def seen(output: Output) -> NDArray[np.float64]:
+    assert output.modality == "image" and isinstance(output.data, bytes)
+    picture = decode(output.data, "an answer")
+    assert isinstance(picture, Image.Image)
+    return np.asarray(picture, dtype=np.float64)
+
+
 def test_the_oracle_answers_with_the_target_as_it_stands_in_its_file(photograph: Media) -> None:
     turn = Turn((Media("text", text="a dog"),), ("image",), {"target": (photograph,)})
     assert Oracle("", "cpu").generate([item(turn)]) == [[[Output("image", Path(photograph.uri).read_bytes())]]]
@@ -82,10 +89,12 @@ def test_copy_input_answers_with_the_first_input_of_the_modality(photograph: Med
     ]
 
 
-def test_copy_input_looks_for_the_input_in_the_same_turn(photograph: Media) -> None:
-    turns = (Turn((photograph,), ("image",)), Turn((Media("text", text="now at night"),), ("image",)))
-    with pytest.raises(UsageError, match=r"^case dog6-03: copy_input needs an input of modality image"):
-        CopyInput("", "cpu").generate([item(*turns)])
+def test_copy_input_leaves_a_conversation_as_it_was_last_shown(photograph: Media, sound: Media) -> None:
+    night, shown = Media("text", text="now at night"), Output("image", Path(photograph.uri).read_bytes())
+    first, second = Turn((photograph,), ("image",)), Turn((sound, night), ("image",))
+    assert CopyInput("", "cpu").generate([item(first, second, first)]) == [[[shown], [shown], [shown]]]
+    with pytest.raises(UsageError, match=r"^case dog6-03: copy_input needs an input of modality image; the turn has n"):
+        CopyInput("", "cpu").generate([item(second, first)])
 
 
 def test_copy_input_answers_with_the_last_input_where_that_is_asked_for(photograph: Media, sound: Media) -> None:
@@ -141,11 +150,42 @@ def test_noise_is_white_and_gaussian_and_each_output_has_its_own_seed(tmp_path: 
     assert np.array_equal(heard(again), second)
 
 
-def test_noise_answers_with_sounds_alone_and_names_the_case_that_has_none(photograph: Media, sound: Media) -> None:
-    with pytest.raises(UsageError, match=r"^case dog6-03 wants image; noise answers with sounds only$"):
-        Noise("", "cpu").generate([item(Turn((photograph,), ("image",)))])
-    with pytest.raises(UsageError, match=r"^case dog6-03: noise needs an input of modality audio; the turn has none$"):
-        Noise("", "cpu").generate([item(Turn((photograph,), ("audio",), {"source": (sound,)}))])
+def test_noise_is_as_large_as_the_picture_that_doing_nothing_copies(photograph: Media) -> None:
+    wanting = Turn((photograph, Media("image", uri="never opened.png")), ("image", "image"))
+    first, second = (seen(output) for (turn,) in Noise("", "cpu").generate([item(wanting)]) for output in turn)
+    assert first.shape == (30, 40, 3)
+    assert not np.array_equal(first, second)
+    ((again, _),) = Noise("", "cpu").generate([item(wanting, seed=2)])[0]
+    assert np.array_equal(seen(again), second), "each output has its own seed"
+
+
+def test_noise_of_pictures_is_uniform_in_every_channel_and_of_64_pixels_where_nothing_is_shown() -> None:
+    asked = Turn((Media("text", text="a red fish"),), ("image",))
+    ((found,),) = Noise("", "cpu").generate([item(asked)])[0]
+    pixels = seen(found)
+    assert pixels.shape == (64, 64, 3)
+    # Of a uniform draw from 0 to 255; 4096 of them have a mean within 6 of it, five standard errors.
+    assert pixels.mean(axis=(0, 1)) == pytest.approx([127.5] * 3, abs=6)
+    assert pixels.std() == pytest.approx(np.sqrt((256**2 - 1) / 12), rel=0.02)
+    assert np.corrcoef(pixels[..., 0].ravel(), pixels[..., 1].ravel())[0, 1] == pytest.approx(0, abs=0.08)
+
+
+def test_noise_without_a_sound_to_go_by_is_two_seconds_at_a_level_of_its_own() -> None:
+    ((found,),) = Noise("", "cpu").generate([item(Turn((Media("text", text="a bell"),), ("audio",)))])[0]
+    assert len(heard(found)) == 32_000
+    assert float(np.sqrt(np.mean(heard(found) ** 2))) == pytest.approx(0.1, abs=2e-5)
+
+
+def test_noise_of_sounds_is_what_it_was_before_there_were_any_of_pictures(sound: Media) -> None:
+    ((found,),) = Noise("", "cpu").generate([item(Turn((sound,), ("audio",)), seed=3)])[0]
+    expected = np.random.default_rng(3).standard_normal(1600)
+    expected *= np.sqrt(np.mean(read_audio(sound, 16_000).astype(np.float64) ** 2) / np.mean(expected**2))
+    np.testing.assert_allclose(heard(found), expected.clip(-1, 1), atol=4e-5)
+
+
+def test_noise_names_the_case_that_wants_neither_picture_nor_sound(photograph: Media) -> None:
+    with pytest.raises(UsageError, match=r"^case dog6-03 wants text; noise answers with pictures and sounds only$"):
+        Noise("", "cpu").generate([item(Turn((photograph,), ("text",)))])
 
 
 @pytest.mark.parametrize("rate", [24_000, 32_000])
