@@ -16,7 +16,7 @@ from harness.errors import UsageError, shown
 from harness.names import load
 from harness.recipes import Figure
 
-HeldOut = Callable[[Path], Mapping[str, Figure]]
+HeldOut = Callable[..., Mapping[str, Figure]]
 
 # Whatever draws or sounds is judged: "module:function" of the part, then the judge's reader and its weights.
 PICTURES = ("metrics.tiny.judge:read_judge", "judge")
