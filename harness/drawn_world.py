@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,11 @@ from numpy.typing import NDArray
 
 from harness.errors import UsageError, one_line
 
-RATE = 16_000
+RATE, SAMPLES = 16_000, 32_000
+SIDE = 64
 ATTRIBUTES = ("shape", "colour", "pattern", "background", "extra")
+# What the readers of JSON, CSV and NPZ raise of a file that is not there or not whole.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +91,33 @@ def read_world(data: Path, name: str) -> World:
         said = json.loads((data / "world.json").read_text("utf-8"))
         pictures = _rows(folder / "pictures.csv")
         stems = _rows(folder / "stems.csv")
-        return World(
+        world = World(
             attributes={attribute: tuple(said[attribute]) for attribute in ATTRIBUTES},
             events=tuple(said["events"]),
             where=said["where"],
             heard=said["heard"],
             pictures=tuple(map(_picture, pictures)),
-            pixels=_array(folder / "pictures.npz", "pictures", len(pictures)),
-            stems=_array(folder / "stems.npz", "stems", len(stems)),
+            pixels=_array(folder / "pictures.npz", "pictures", (len(pictures), SIDE, SIDE, 3), np.uint8),
+            stems=_array(folder / "stems.npz", "stems", (len(stems), SAMPLES), np.int16),
             stem_events=tuple(row["event"] for row in stems),
             mixtures=tuple(map(_mixture, _rows(folder / "mixtures.csv"))),
         )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        _refuse_misfits(world)
+    except DAMAGED as error:
         raise UsageError(f"{folder}: damaged: {one_line(error)}; build the world again") from error
+    return world
+
+
+def _refuse_misfits(world: World) -> None:
+    """ValueError where a table names what world.json or the table of stems does not have."""
+    shown = {(name, value) for picture in world.pictures for name, value in picture.values.items()}
+    if unknown := [pair for pair in sorted(shown) if pair[1] not in world.attributes[pair[0]]]:
+        raise ValueError("pictures.csv has {}={}, and world.json does not".format(*unknown[0]))
+    if unheard := {*world.stem_events} - {*world.events}:
+        raise ValueError(f"stems.csv has {min(unheard)}, and world.json does not")
+    rows = {row for one in world.mixtures for row in (one.kept, one.first, one.second)}
+    if rows and not 0 <= min(rows) <= max(rows) < len(world.stems):
+        raise ValueError(f"mixtures.csv has a row of stems that is not there, of {len(world.stems)}")
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -107,13 +125,13 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def _array(file: Path, name: str, rows: int) -> Any:
-    """The array of that name; ValueError where it has another number of rows than the table beside it."""
+def _array(file: Path, name: str, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
+    """The array of that name; ValueError where it is not of this shape, with a row for each of the table beside it."""
     # Opened here, since NumPy leaves a damaged file open.
     with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
         array = arrays[name]
-    if len(array) != rows:
-        raise ValueError(f"{file.name} has {len(array)} rows, and its table {rows}")
+    if array.shape != shape or array.dtype != kind:
+        raise ValueError(f"{file.name} is {array.dtype} {array.shape}, and with its table {kind.__name__} {shape}")
     return array
 
 

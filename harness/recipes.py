@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError, shown
+from harness.errors import UsageError, one_line, shown
 from harness.identity import digest_file
 from harness.names import load
 from harness.provenance import version_of
@@ -48,6 +48,8 @@ def main(parts: Mapping[str, str], shipped: Path, command: Sequence[str]) -> int
     parser.add_argument("--out", type=Path, help=f"a new folder (default: {shipped.name}/PART of the package)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(command)
+    if asked.seed < 0:
+        parser.error(f"--seed {asked.seed}: a whole number from 0 on would do")
     out = asked.out or shipped / asked.part
     try:
         figures = train(load(parts[asked.part]), asked.part, asked.data, out, asked.seed)
@@ -65,8 +67,12 @@ def train(part: Train, name: str, data: Path, out: Path, seed: int) -> Mapping[s
         raise UsageError(f"--out {out}: there already; remove it or name a new folder")
     if not (data / "world.json").is_file():
         raise UsageError(f"--data {data}: no drawn world; make one with `anybench build tinyworld --out {data}`")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {one_line(error)}") from error
+    with aside as scratch:
         folder = Path(scratch) / out.name
         folder.mkdir()
         started = time.monotonic()

@@ -12,6 +12,7 @@ the formulas: `metrics.extractors.pixel_distance` and `metrics.extractors.lpips`
     psnr       in dB, 100 for equal images (the cap)
     lpips      learned perceptual distance on AlexNet, 0 for equal images
     *_inside, *_outside   the same over the pixels inside or outside of the mask, where the case has one
+    *_target   the same to the target instead, where the case has one: to the right answer, where targets are exact
 
 An output of another size is brought to the source's. A mask of another size, or with nothing on one side, is an error
 of that row, which is then not scored.
@@ -30,6 +31,7 @@ from harness.nouns import Features, Metric, Need
 PIXEL_COLUMNS = ("l1", "l2", "ssim", "psnr")
 WHOLE = ("output", "source")
 MASKED = ("output", "source", "mask")
+TARGET = ("output", "target")
 
 BETTER: dict[str, Literal["higher", "lower"]] = {
     "l1": "lower",
@@ -60,6 +62,8 @@ def _pixels(name: str) -> Metric:
     number = PIXEL_COLUMNS.index(base)
     if not side:
         return _metric(name, Need("pixel-distance", WHOLE), number)
+    if side == "target":
+        return _metric(name, Need("pixel-distance", TARGET), number)
     after = {"inside": 0, "outside": len(PIXEL_COLUMNS)}[side]
     return _metric(name, Need("pixel-distance-masked", MASKED), number + after)
 
@@ -68,6 +72,8 @@ L1 = _pixels("l1")
 L2 = _pixels("l2")
 SSIM = _pixels("ssim")
 PSNR = _pixels("psnr")
+L1_TARGET = _pixels("l1_target")
+SSIM_TARGET = _pixels("ssim_target")
 L1_INSIDE = _pixels("l1_inside")
 L2_INSIDE = _pixels("l2_inside")
 SSIM_INSIDE = _pixels("ssim_inside")

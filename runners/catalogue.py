@@ -113,7 +113,7 @@ def _metrics(asked: argparse.Namespace) -> Lines:
 
 def _extractors(asked: argparse.Namespace) -> Lines:
     return [
-        (name, f"v{one.worker.version}, {one.preprocessing}, {one.dtype}; {one.hub or 'no hub id'}")
+        (name, f"v{one.worker.version}, {one.preprocessing}, {one.dtype}; {one.hub or one.shipped or 'no hub id'}")
         for name, one in EXTRACTORS.items()
     ]
 

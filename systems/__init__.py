@@ -12,9 +12,9 @@ from harness.nouns import Worker
 
 SYSTEMS: Mapping[str, Worker] = {
     "oracle": Worker("systems.baselines:Oracle", gpus=0, sees_parts=True),
-    "copy_input": Worker("systems.baselines:CopyInput", gpus=0),
+    "copy_input": Worker("systems.baselines:CopyInput", version=2, gpus=0),
     "files": Worker("systems.files:Files", gpus=0, checkpoint="required", in_driver=True, check="systems.files:check"),
-    "noise": Worker("systems.baselines:Noise", gpus=0),
+    "noise": Worker("systems.baselines:Noise", version=2, gpus=0),
     "nearest_training": Worker("systems.nearest_training:NearestTraining", gpus=0, checkpoint="required"),
     "resampled_target": Worker("systems.baselines:ResampledTarget", gpus=0, sees_parts=True),
     "diffusers": Worker("systems.diffusers_pipeline:DiffusersPipeline", gpus=1, checkpoint="required"),

@@ -9,7 +9,7 @@ far, in whichever modality, and the system's own answers to the earlier ones. Th
 the untrained baseline of its papers (Pic2Word, arXiv 2302.03084, averages CLIP's picture and text). The answer is what
 has the largest cosine with it.
 
-To embed a whole training set takes a minute. It is done once for a machine, a world, an encoder and this code, and kept
+To embed a whole training set takes a minute. It is done once for a machine, a world and this code, and kept
 in the user's cache.
 """
 
@@ -36,13 +36,17 @@ from harness.errors import UsageError, warn
 from harness.identity import cache_folder, digest_bytes, digest_code, digest_tree
 from harness.media import encode_audio, encode_image
 from harness.nouns import Case, Item, Modality, Output
+from harness.weights import weights_digest
 from systems.codi2.description import Reading
 from systems.codi2.encoding import Encoder
 from systems.imagebind.loading import load
+from systems.imagebind.model import ImageBind
 from systems.tiny.imagebind_figures import picture_features, sound_features, sounded, text_features
 
 SET = "training"
 SHIPPED = Path(__file__).parent / "tiny/shipped/imagebind"
+# Of its weights. It stands here so that it is part of a run's identity, as all code is.
+ENCODER = "94d0b0841adc337c6cd6047e7daf0f676629f84609b3f6a5c749f242230bffc8"
 # One vector of norm 1 for each medium. What else it says is for those who answer with a language model.
 READING = Reading(1, "unit", "llama2-chat", feedback=False, feature_scale=1.0)
 TOGETHER = 256
@@ -66,18 +70,17 @@ class Memory:
 class NearestTraining:
     """Answers each output that is wanted with the closest picture, sound or caption of a world's training set.
 
-    `checkpoint` is the folder that `anybench build tinyworld` made; `encoder` the folder of an ImageBind for pictures
-    of 64 pixels, the one that comes with the software where none is named. Pictures are PNG, sounds FLAC at 16 kHz,
-    both as they were drawn. Sample and seed change nothing.
+    `checkpoint` is the folder that `anybench build tinyworld` made. Pictures are PNG, sounds FLAC at 16 kHz, both as
+    they were drawn. Sample and seed change nothing.
 
-    Raises UsageError for a folder that is no world, an encoder that is none, and, naming the case, where a video is
-    wanted or where nothing was said that could be looked for.
+    Raises UsageError for a folder that is no world, and, naming the case, where a video is wanted or where nothing was
+    said that could be looked for.
     """
 
-    def __init__(self, checkpoint: str, device: str, *, encoder: str = "") -> None:
-        self._data, self._weights = Path(checkpoint), Path(encoder or SHIPPED)
+    def __init__(self, checkpoint: str, device: str) -> None:
+        self._data = Path(checkpoint)
         self._world = read_world(self._data, SET)
-        self._model = load(self._weights)
+        self._model = _load_encoder()
         self._encoder = Encoder(self._model, READING)
 
     def generate(self, items: Sequence[Item]) -> list[list[list[Output]]]:
@@ -149,8 +152,14 @@ class NearestTraining:
 
     def _cached(self, name: str) -> Path:
         code = digest_code(f"{__name__}:{type(self).__name__}")
-        stamp = "|".join((name, code, digest_tree(self._data / SET), digest_tree(self._weights)))
+        stamp = "|".join((name, code, digest_tree(self._data / SET), ENCODER))
         return cache_folder() / "nearest_training" / f"{digest_bytes(stamp.encode())}.safetensors"
+
+
+def _load_encoder() -> ImageBind:
+    if weights_digest(SHIPPED) != ENCODER:
+        raise UsageError(f"{SHIPPED}: not the ImageBind that nearest_training was made for; restore it, or set ENCODER")
+    return load(SHIPPED)
 
 
 def _mixed(world: World) -> Iterator[list[int]]:

@@ -52,8 +52,8 @@ class Prompt:
 def dreambench(studio: Studio, plan: CasePlan) -> list[Row]:
     """Subjects that only this split may show, and what to make of each.
 
-    Six prompts put a subject on a background, one adds something extra; one changes its colour, one its pattern, and
-    one its colour on a background. Where there are fewer prompts, each subject has others.
+    Six prompts put a subject on a background, one adds something extra; three change its colour or its pattern, on a
+    background where no training shows what it becomes. Where there are fewer prompts, each subject has others.
     """
     held_out = [subject for subject in subjects() if split_of_subject(subject) == studio.split]
     return [
@@ -99,14 +99,14 @@ def _prompts(subject: Subject, split: Split, draws: Generator) -> Iterator[Promp
     background, extra = one_of(BACKGROUNDS, draws), one_of(EXTRAS[1:], draws)
     text = f"{noun(shape)} {WHERE[background]} with a {extra}"
     yield Prompt(text, Scene(subject, background, extra, pose(draws)), ("background", "extra"), ())
-    somewhere = ("background", "extra")
-    changed = _otherwise(subject, "colour", split, draws)
-    yield Prompt(noun(changed.subject.colour, shape), changed, ("colour",), somewhere)
-    changed = _otherwise(subject, "pattern", split, draws)
-    yield Prompt(noun(changed.subject.pattern, shape), changed, ("pattern",), somewhere)
-    changed = _otherwise(subject, "colour", split, draws)
-    text = f"{noun(changed.subject.colour, shape)} {WHERE[changed.background]}"
-    yield Prompt(text, changed, ("background", "colour"))
+    texts: set[str] = set()
+    for name in ("colour", "pattern", "colour"):
+        text = ""
+        while not text or text in texts:
+            changed = _otherwise(subject, name, split, draws)
+            text = f"{noun(getattr(changed.subject, name), shape)} {WHERE[changed.background]}"
+        texts.add(text)
+        yield Prompt(text, changed, ("background", name))
 
 
 def _otherwise(subject: Subject, name: str, split: Split, draws: Generator) -> Scene:

@@ -3,7 +3,8 @@
 A *subject* is a shape, a colour and a pattern (192 of them); a *combination* is a subject on a background (1,152). A
 scene may have something extra in a corner, so that there is something to add and to remove.
 
-Held out, by arithmetic and not by chance, so that every split has every attribute equally often:
+Held out, by arithmetic and not by chance, so that every split has every shape, colour and pattern equally often (but
+of backgrounds beach and sunset half as often as the others in test and validation, 24 combinations of 240 each):
 
 - of the eight residues of (3 shape + 5 colour + 7 pattern) mod 8, subjects with residue 0 are *test* (24 subjects, on
   every background), those with 4 are *validation*: a model never sees them in training;

@@ -44,13 +44,15 @@ def _row(studio: Studio, kind: str, number: int) -> Row:
         words = text_of(said(LATER[edit], draws, **edit_fields(before, edit, attribute(after, name))))
         given = () if rounds else (studio.picture(before),)
         rounds.append(_round(studio, (*given, words), after, [one for one in ALL if one in told], (name,)))
+    case = f"{kind}-{number:02d}"
     tags = {
         "task": "conversation",
         "kind": kind,
         "edits": "-".join(edits),
-        "subject": scenes[-1].subject.name,
+        # Not "subject": that says to systems that a picture is given of a subject to be shown anew.
+        "case": case,
     }
-    return Row(f"{kind}-{number:02d}", tuple(rounds), tags)
+    return Row(case, tuple(rounds), tags)
 
 
 def _round(

@@ -44,8 +44,10 @@ def _row(studio: Studio, kind: str, number: int) -> Row:
         "prompt": (text_of(target.caption),),
         **({"source": (studio.picture(kept),)} if kept else {}),
     }
-    tags = {"task": kind, "of": of, "subject": target.subject.name}
-    return Row(f"{kind}-{number:02d}", (Round(inputs, ("image",), parts),), tags)
+    # Drawn one by one, cases are their own clusters; and no tag tells what the answer is.
+    case = f"{kind}-{number:02d}"
+    tags = {"task": kind, "of": of, "case": case}
+    return Row(case, (Round(inputs, ("image",), parts),), tags)
 
 
 def _exemplar(studio: Studio, edit: str, number: int, draws: Generator) -> Drawn:

@@ -7,7 +7,7 @@ knows of its truth: "truth_events" are all events that must be heard in the answ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 
 from benchmarks.tinyworld.asking import text_of
@@ -54,7 +54,7 @@ def _edit_row(studio: Studio, plan: CasePlan, task: str, number: int) -> Row:
         parts |= {"removed": (studio.sound(old),), "removed_text": (text_of(HEARD[old.event]),)}
     tags = {
         "task": task,
-        "base": base.name,
+        "pair": _pair(events),
         "event": HEARD[new.event] if new else "",
         "removed": HEARD[old.event] if old else "",
         "caption": heard(stem.event for stem in after),
@@ -81,7 +81,7 @@ def _example_row(studio: Studio, plan: CasePlan, task: str, number: int) -> Row:
     parts |= {"source": (inputs[-1],), "base": (studio.sound(base),)}
     parts |= {"event": (studio.sound(new),)} if new else {}
     parts |= {"removed": (studio.sound(old),)} if old else {}
-    tags = {"task": "exemplar", "edit": task, "base": base.name}
+    tags = {"task": "exemplar", "edit": task, "pair": _pair((second, *events))}
     name = "-".join((first, second, *events))
     return Row(f"{task}-{number:02d}-{name}", (Round(inputs, ("audio",), parts),), tags)
 
@@ -102,7 +102,7 @@ def _conversation(studio: Studio, plan: CasePlan, kind: str, number: int) -> Row
         _round(studio, add, [first, second], [second]),
         _round(studio, change, last, [first, *last[1:]]),
     )
-    tags = {"task": "conversation", "kind": kind, "base": first.name}
+    tags = {"task": "conversation", "kind": kind, "pair": _pair((first.event, second.event))}
     return Row(f"{kind}-{number:02d}-{'-'.join(stem.event for stem in stems)}", rounds, tags)
 
 
@@ -125,6 +125,11 @@ def _parts(studio: Studio, after: Iterable[Stem], asked: Iterable[Stem]) -> dict
 def _together(studio: Studio, events: tuple[str, ...]) -> bool:
     """Whether the first may be heard with each of the others in this split alone."""
     return all(split_of_events((events[0], other)) == studio.split for other in events[1:])
+
+
+def _pair(events: Sequence[str]) -> str:
+    """What cases of the same two events share, which are not independent of each other: "bell-rain"."""
+    return "-".join(sorted(events[:2]))
 
 
 def _roles(task: str, stems: list[Stem]) -> tuple[Stem, Stem | None, Stem | None]:

@@ -45,6 +45,7 @@ LOOKS_LIKE = ("color_hist", "dino-tiny", "clip_i-tiny", "clip_t-tiny")
 SOUNDS_LIKE = ("kl-tiny", "fd-tiny", "clap-tiny")
 EDITED = ("clip_dir-tiny", "clip_instr-tiny", "clip_img-tiny", "dino_source-tiny", "l1", "l2", "ssim", "psnr")
 OUTSIDE = ("l1_outside", "ssim_outside")
+EXACT = ("l1_target", "ssim_target")
 MIXED = ("lsd_clean", "si_sdr", "length_difference", "event_si_sdr", "removed_residual")
 LABELLED = ("clap_event_delta-tiny", "clap_removed_delta-tiny", "audio_is-tiny")
 
@@ -125,7 +126,7 @@ EDITING = replace(
     name="tiny-editing",
     read=reader("tiny-editing", "subject"),
     size=300,
-    metrics=(*JUDGED, *EDITED, *OUTSIDE, *LOOKS_LIKE),
+    metrics=(*JUDGED, *EXACT, *EDITED, *OUTSIDE, *LOOKS_LIKE),
     policy="target",
     aggregate="micro",
     groups=("edit",),
@@ -133,24 +134,25 @@ EDITING = replace(
 AUDIO = replace(
     EDITING,
     name="tiny-audio",
-    read=reader("tiny-audio", "base"),
+    read=reader("tiny-audio", "pair"),
     size=150,
     metrics=(*HEARD, *MIXED, *LABELLED, *SOUNDS_LIKE),
-    cluster="base",
+    cluster="pair",
     groups=("task",),
 )
 INCONTEXT = replace(
     EDITING,
     name="tiny-incontext",
-    read=reader("tiny-incontext", "subject"),
+    read=reader("tiny-incontext", "case"),
     size=240,
+    cluster="case",
     metrics=(*JUDGED, *LOOKS_LIKE),
     groups=("task",),
 )
 INCONTEXT_AUDIO = replace(
     AUDIO,
     name="tiny-incontext-audio",
-    read=reader("tiny-incontext-audio", "base"),
+    read=reader("tiny-incontext-audio", "pair"),
     size=60,
     metrics=(*HEARD, *MIXED, *SOUNDS_LIKE),
     groups=("edit",),
@@ -158,14 +160,14 @@ INCONTEXT_AUDIO = replace(
 CONVERSATION = replace(
     INCONTEXT,
     name="tiny-conversation",
-    read=reader("tiny-conversation", "subject"),
+    read=reader("tiny-conversation", "case"),
     size=60,
     groups=("kind",),
 )
 CONVERSATION_AUDIO = replace(
     AUDIO,
     name="tiny-conversation-audio",
-    read=reader("tiny-conversation-audio", "base"),
+    read=reader("tiny-conversation-audio", "pair"),
     size=30,
     metrics=(*HEARD, *SOUNDS_LIKE),
     groups=("kind",),

@@ -5,8 +5,8 @@ torchlibrosa `stft.py` for its front end. The embedding is fc1 after its ReLU ("
 what the sigmoid is applied to. A row is [embedding, logits], float32 (rows, 2048 + 527), neither of them normalised.
 
 Front end: power of a centred STFT (reflected at both ends, periodic Hann), times the file's own mel filters,
-10 log10(max(., 1e-10)). The STFT is torch's; the kernels that the file stores for it are checked, not convolved, and may
-be left out.
+10 log10(max(., 1e-10)). The STFT is torch's; the kernels that the file stores for it are checked, not convolved, and
+may be left out.
 
 Sounds: mono at the network's rate by `harness.media.read_audio`, then as audioldm_eval feeds them: the mean is
 subtracted, and what is shorter than two seconds is padded to that with zeros at its end; no other length or level is

@@ -84,9 +84,13 @@ class Lesson(nn.Module):
         rows = self._different()
         sounds = np.stack([self.hearing.mix(self.stems, own) for own in rows])
         heard, said = self.listen(sounds), self.read([caption(self.seen, events_of(self.seen, own)) for own in rows])
-        events = torch.from_numpy(presence(self.seen, rows))
+        present = presence(self.seen, rows)
+        events, told = torch.from_numpy(present), torch.from_numpy(self.hearing.told(present))
         named = [
-            functional.binary_cross_entropy_with_logits(self.head(HEADS_SCALE * functional.normalize(one)), events)
+            functional.binary_cross_entropy_with_logits(
+                self.head(HEADS_SCALE * functional.normalize(one)), events, told, reduction="sum"
+            )
+            / told.sum()
             for one in (heard, said)
         ]
         return contrast(heard, said) + NAMING * torch.stack(named).sum()

@@ -76,9 +76,11 @@ class Lesson(nn.Module):
         with exact(), torch.no_grad():
             mel = self.network.hear(torch.from_numpy(waves))
         logits = self.network.tag(mel)[:, -CLASSES:].float()
-        heard = torch.from_numpy(presence(self.seen, rows))
+        heard = presence(self.seen, rows)
         events, others = torch.tensor_split(logits, [heard.shape[1]], dim=1)
-        return functional.binary_cross_entropy_with_logits(events, heard) + functional.softplus(others).mean()
+        told = torch.from_numpy(self.hearing.told(heard))
+        wrong = functional.binary_cross_entropy_with_logits(events, torch.from_numpy(heard), told, reduction="sum")
+        return wrong / told.sum() + functional.softplus(others).mean()
 
 
 def measure(folder: Path, shown: World) -> Mapping[str, Figure]:

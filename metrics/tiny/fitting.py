@@ -1,4 +1,4 @@
-"""How both judges are trained: the loop, which says what it reaches on the validation split as it goes."""
+"""How judges and extractors of the tiny preset are trained: the loop, which says how far it is on validation."""
 
 from __future__ import annotations
 

@@ -36,6 +36,13 @@ class Hearing:
         triples = [
             three for three in combinations(seen.events, 3) if all(pair in pairs for pair in combinations(three, 2))
         ]
+        self.apart = np.array(
+            [
+                [float(one != other and not {(one, other), (other, one)} & {*pairs}) for other in seen.events]
+                for one in seen.events
+            ],
+            dtype=np.float32,
+        )
         self.together: Sequence[Sequence[tuple[str, ...]]] = [[()], [(event,) for event in seen.events], pairs, triples]
 
     def draw(self) -> tuple[int, ...]:
@@ -43,6 +50,17 @@ class Hearing:
         shares = np.array([share if may else 0.0 for share, may in zip(SHARES, self.together, strict=True)])
         may = self.together[int(self.draws.choice(len(shares), p=shares / shares.sum()))]
         return tuple(int(self.draws.choice(self.stems[event])) for event in may[int(self.draws.integers(len(may)))])
+
+    def told(self, heard: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is learned from, of sounds with these events (sounds, events): 1, or 0 where nothing is to be concluded.
+
+        In a mixture with a drum there is never wind while training, so that a network could conclude that a drum means
+        no wind. Of an event that is never heard together with one of a mixture's nothing is learned there; that a drum
+        alone is no wind is learned from drums alone.
+        """
+        mixtures = heard.sum(axis=1, keepdims=True) > 1
+        told: NDArray[np.float32] = np.float32(1) - (mixtures & (heard @ self.apart > 0)).astype(np.float32)
+        return told
 
     def mix(self, stems: NDArray[np.int16], rows: Iterable[int]) -> NDArray[np.float32]:
         """The sum of stems, each as loud as is drawn and turned around in time: full scale at 1, (samples,)."""

@@ -1,7 +1,7 @@
-"""What the trained extractors of the tiny preset share: losses, and how weights are written and measured.
+"""What the trained extractors of the tiny preset share: losses; with the judges: how weights are written and measured.
 
-Each of them learns from the set "metrics" of the drawn world, which nothing else sees. Where a contrast alone would
-take hours to find shapes, linear heads on the embedding name what is seen or heard; they are thrown away.
+Extractors learn from the set "metrics" of the drawn world, which nothing else sees. Where a contrast alone would take
+hours to find shapes, linear heads on the embedding name what is seen or heard; they are thrown away.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[n
 
 
 def mean_of(values: Sequence[float]) -> Figure:
-    """A mean with the 95 % interval of the normal law."""
+    """A mean of shares with the 95 % interval of the normal law, cut at 0 and 1."""
     mean = float(np.mean(values))
     half = 1.959964 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return Figure(mean, max(0.0, mean - half), min(1.0, mean + half), len(values))

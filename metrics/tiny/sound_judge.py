@@ -26,7 +26,7 @@ from torch.nn import functional
 from harness.drawn_world import World
 from harness.recipes import Figure, share
 from metrics.drawn_words import EVENTS
-from metrics.extractors.sound_judge import CONFIG, FrontEnd, Network, SoundJudge, SoundJudgeTiny
+from metrics.extractors.sound_judge import CONFIG, RATE, FrontEnd, Network, SoundJudge, SoundJudgeTiny
 from metrics.judging import READ
 from metrics.tiny.fitting import Course, exact, fit
 from metrics.tiny.judge import read_checked, right_for_others
@@ -34,8 +34,8 @@ from metrics.tiny.learning import mean_of, save_halved
 from metrics.tiny.vocoding import vocoded
 
 BATCH = 64
-VOCODED = 20
-COURSE = Course(steps=600, rate=6e-3, watch=100)
+VOCODED = 28
+COURSE = Course(steps=800, rate=6e-3, watch=100)
 
 # Shares of batches' sounds with so many events: none, one, two, three.
 EVENT_SHARES = (0.08, 0.2, 0.5, 0.22)
@@ -43,6 +43,11 @@ EVENT_SHARES = (0.08, 0.2, 0.5, 0.22)
 # At most this much softer than full, in dB; noise at most at this level of full scale.
 SOFTER = 8.0
 NOISE = 0.01
+
+# Share of sounds over which there is noise of some band that is no event, and the most of it (root mean square): what
+# is soft beneath it is still heard. Without it, a judge takes what it never heard beneath wind or rain to be absent.
+MASKED = 0.5
+LOUDEST_MASKER = 0.08
 
 # Added to the seed, so that no other part draws the same numbers.
 OWN_SEED = 42_000
@@ -213,6 +218,7 @@ class Draw:
                 sounds[row] += level * self.stems[event, int(torch.randint(self.stems.shape[1], ()))]
                 events[row, event] = 1
         noise = NOISE * torch.rand(BATCH, 1) ** 3 * torch.randn_like(sounds)
+        sounds = sounds + (torch.rand(BATCH, 1) < MASKED) * _maskers(BATCH, sounds.shape[1])
         # Some is exactly silent, or noise alone; some of the noise as loud as events are.
         loud = (events.sum(dim=1, keepdim=True) == 0) * torch.randint(3, (BATCH, 1))
         sounds = torch.where(torch.rand(BATCH, 1) < 0.7, sounds + (1 + 10 * loud) * noise, sounds)
@@ -228,6 +234,19 @@ class Draw:
         """
         mixtures = events.sum(dim=1, keepdim=True) > 1
         return 1 - (mixtures & (events @ self.apart > 0)).float()
+
+
+def _maskers(count: int, samples: int) -> Tensor:
+    """Noise of a band of one to three octaves somewhere, which swells and fades, (count, samples)."""
+    frequencies = torch.fft.rfftfreq(samples, 1 / RATE)
+    low = 60 * 2 ** (6 * torch.rand(count, 1))
+    high = low * 2 ** (1 + 2 * torch.rand(count, 1))
+    spectrum = torch.fft.rfft(torch.randn(count, samples)) * ((frequencies > low) & (frequencies < high))
+    noise = torch.fft.irfft(spectrum, samples)
+    noise = noise / noise.std(dim=1, keepdim=True)
+    swell = functional.interpolate(torch.rand(count, 1, 8), size=samples, mode="linear", align_corners=True)[:, 0]
+    masker: Tensor = LOUDEST_MASKER * torch.rand(count, 1) * (0.3 + swell) * noise
+    return masker
 
 
 def _presence(*numbers: NDArray[np.int64]) -> Presence:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +39,7 @@ from systems.imagebind.preprocessing import images
 from systems.imagebind.tokenizer import tokenize
 from systems.tiny.picture_unet import Lessons, Teacher, UnetPlan, lessons_of, open_to_sources, train_unet
 from systems.tiny.picture_vae import SIDE, VaePlan, decode, encode, peak_signal_to_noise, train_vae, vae_sizes
-from systems.tiny.pipelines import clip_tokenizer, save
+from systems.tiny.pipelines import clip_tokenizer, read_beside, save
 
 SHIPPED = Path(__file__).parent / "shipped"
 IMAGEBIND, FOLDER = SHIPPED / "imagebind", SHIPPED / "image_decoder"
@@ -196,8 +196,8 @@ def write(pipeline: Any, columns: Tensor, folder: Path) -> None:
 
 
 def read_shipped(folder: Path = FOLDER) -> ImageDecoder:
-    """The decoder that `train` wrote, in float32 and with its columns for editing."""
-    return ImageDecoder.load(folder, torch.float32, editing=load_file(folder / EDITING)[IMAGE_EDITING].float())
+    """The decoder that `train` wrote, in float32 and with its columns for editing; UsageError where it is not there."""
+    return ImageDecoder.load(folder, torch.float32, editing=read_beside(folder / EDITING)[IMAGE_EDITING].float())
 
 
 def mean(values: NDArray[np.float64]) -> Figure:

@@ -48,6 +48,8 @@ DESCRIBED = Stage(Cycle(1500, cycle=3000), rate=1.2e-3, text_share=0.3, source_s
 TOLD = (
     Stage(Cycle(1300, cycle=1300), rate=1.2e-3, text_share=0.25, source_share=0.35),
     Stage(Cycle(900, cycle=900), rate=7e-4, text_share=0.25, source_share=0.35),
+    Stage(Cycle(2400, cycle=2400), rate=1e-3, text_share=0.25, source_share=0.35),
+    Stage(Cycle(4000, cycle=4000), rate=1e-3, text_share=0.25, source_share=0.35),
 )
 
 
@@ -221,9 +223,3 @@ def open_to_sources(unet: Any) -> SourceInput:
 
 def _chance(count: int, share: float, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator) < share
-
-
-def columns_of(opened: SourceInput) -> Tensor:
-    """The trained columns (out, channels, 3, 3)."""
-    columns: Tensor = opened.columns.detach().clone()
-    return columns

@@ -32,6 +32,9 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -42,7 +45,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from harness.errors import UsageError
+from harness.errors import UsageError, one_line
 
 WIDTH = 32
 MERGES = 2000
@@ -145,6 +148,14 @@ def _vae() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         norm_num_groups=8,
     )
+
+
+def read_beside(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file that lies beside a pipeline's parts; UsageError where it is not there or not whole."""
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{file} is no safetensors file, or was cut short: {one_line(error)}") from error
 
 
 def _pndm(prediction: str) -> PNDMScheduler:

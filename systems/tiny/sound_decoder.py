@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from diffusers import AudioLDM2Pipeline
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.drawn_world import read_world
@@ -26,7 +26,7 @@ from systems.codi2.checkpoint import LANGUAGE_OF_AUDIO, SOUND_EDITING
 from systems.codi2.sound_decoder import NOT_NEEDED, SoundDecoder
 from systems.diffusers_pipeline import quiet
 from systems.imagebind.loading import load
-from systems.tiny.pipelines import save
+from systems.tiny.pipelines import read_beside, save
 from systems.tiny.sound_figures import Judge, held_out_of, validated
 from systems.tiny.sound_lessons import Sounds, edits_of, lessons_of, sounds_of
 from systems.tiny.sound_unet import Denoiser, UnetPlan, new_denoiser, new_scheduler, train_unet
@@ -94,7 +94,7 @@ def write(vae: Any, denoiser: Denoiser, folder: Path) -> None:
 
 def read(folder: Path = FOLDER) -> SoundDecoder:
     """The decoder that `train` wrote, in float32 and with its columns for editing; UsageError where it is not there."""
-    tensors = load_file(folder / ADAPTERS)
+    tensors = read_beside(folder / ADAPTERS)
     linear = {name: tensors[f"{LANGUAGE_OF_AUDIO}.{name}"] for name in ("weight", "bias")}
     return SoundDecoder.load(folder, torch.float32, linear, tensors[SOUND_EDITING])
 

@@ -99,12 +99,6 @@ def encode(vae: Any, spectrograms: Tensor) -> Tensor:
     )
 
 
-@torch.no_grad()
-def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Spectrograms (n, 200, 64) of latents without the scaling factor."""
-    return torch.cat([vae.decode(part).sample[:, 0] for part in torch.split(latents, ENCODED_AT_ONCE)])
-
-
 def spectrogram(bands: Tensor) -> Tensor:
     """The logarithm of bands (..., 200, 64), floored as in systems.codi2.mel."""
     return bands.clamp(min=mel.FLOOR).log()

@@ -38,7 +38,7 @@ def results(store: Path, suite: str) -> dict[str, dict[str, float]]:
 def test_an_edit_is_followed_by_the_truth_alone_and_the_rest_kept_by_doing_nothing(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["tiny-editing", *flags(store, (*JUDGED, "l1"))]
+    words = ["tiny-editing", *flags(store, (*JUDGED, "l1", "l1_target", "ssim_target"))]
     assert run_each_with_baselines((), ("noise", "copy_input"), words) == 0
     whole = results(store, "tiny-editing")
     assert all(whole["oracle"][metric] >= 0.95 for metric in JUDGED)
@@ -46,6 +46,8 @@ def test_an_edit_is_followed_by_the_truth_alone_and_the_rest_kept_by_doing_nothi
     assert whole["copy_input"]["subject_kept"] >= 0.95 and whole["copy_input"]["rest_kept"] >= 0.95
     assert all(whole["noise"][metric] < 0.2 for metric in JUDGED)
     assert 0 == whole["copy_input"]["l1"] < whole["oracle"]["l1"] < whole["noise"]["l1"], "to the source"
+    assert 0 == whole["oracle"]["l1_target"] < whole["copy_input"]["l1_target"] < whole["noise"]["l1_target"]
+    assert 1 == whole["oracle"]["ssim_target"] > whole["copy_input"]["ssim_target"] > whole["noise"]["ssim_target"]
     board = capsys.readouterr().out.rpartition("tiny-editing v1: leaderboard")[2]
     assert board.index("oracle") < board.index("copy_input") < board.index("noise")
 
@@ -55,7 +57,8 @@ def test_a_sound_that_is_edited_is_heard_in_the_truth_alone(store: Path) -> None
     assert run_with_baselines("tiny-audio", ("noise", "copy_input"), words) == 0
     whole = results(store, "tiny-audio")
     assert all(whole["oracle"][metric] >= 0.9 for metric in HEARD)
-    assert whole["copy_input"]["events_followed"] == whole["copy_input"]["events_exact"] == 0
+    # A copy follows only where the judge mishears, which is as seldom as it mishears the truth.
+    assert whole["copy_input"]["events_followed"] <= 0.1 and whole["copy_input"]["events_exact"] <= 0.1
     assert whole["copy_input"]["events_kept"] >= 0.9
     assert whole["noise"]["events_exact"] == 0
     assert 0 == whole["oracle"]["lsd_clean"] < whole["copy_input"]["lsd_clean"] < whole["noise"]["lsd_clean"]
@@ -76,7 +79,9 @@ def test_a_conversation_in_which_nothing_is_shown_has_nothing_to_copy_but_has_a_
 
 
 @pytest.mark.ray
+@pytest.mark.heavy
 def test_two_workers_give_what_this_process_gives(tmp_path: Path) -> None:
+    """Heavy, as the way over Ray is that of every suite, which test_evaluation's interrupted run takes by default."""
     for workers in ("local", "2"):
         store = tmp_path / workers
         assert run_with_baselines("tiny-incontext", ("noise",), flags(store, JUDGED, workers)) == 0

@@ -168,6 +168,7 @@ def test_what_it_cannot_answer_is_named(nearest: NearestTraining, tmp_path: Path
         NearestTraining(str(tmp_path), "cpu")
 
 
-def test_an_encoder_that_is_none_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such file; an ImageBind is"):
-        NearestTraining(str(data), "cpu", encoder=str(tmp_path))
+def test_another_encoder_than_the_one_it_was_made_for_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("systems.nearest_training.ENCODER", "0" * 64)
+    with pytest.raises(UsageError, match="not the ImageBind that nearest_training was made for"):
+        NearestTraining(str(data), "cpu")

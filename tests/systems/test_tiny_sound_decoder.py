@@ -152,11 +152,12 @@ def test_lessons_pair_the_latents_of_an_edit_and_the_features_of_its_target() ->
 def test_training_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "world"
     data.mkdir()
-    write_set(Plan("training", 1, "training", stems=1, mixtures=4), data / "training", 0, 1)
-    write_set(Plan("validation", 2, "validation", stems=1, mixtures=3), data / "validation", 0, 1)
-    said = {"shape": [], "colour": [], "pattern": [], "background": [], "extra": [], "where": {}}
-    heard = {event: attributes.heard([event]) for event in attributes.EVENTS}
-    (data / "world.json").write_text(json.dumps({**said, "events": list(attributes.EVENTS), "heard": heard}))
+    write_set(Plan("training", 1, "training", groups=1, stems=1, mixtures=4), data / "training", 0, 1)
+    write_set(Plan("validation", 2, "validation", groups=1, stems=1, mixtures=3), data / "validation", 0, 1)
+    names = ("shape", "colour", "pattern", "background", "extra")
+    said = {name: getattr(attributes, f"{name}s".upper()) for name in names}
+    said |= {"events": attributes.EVENTS, "where": attributes.WHERE, "heard": attributes.HEARD}
+    (data / "world.json").write_text(json.dumps(said))
     monkeypatch.setattr(tiny, "VaePlan", lambda: VaePlan(steps=2, batch=2))
     monkeypatch.setattr(tiny, "UnetPlan", lambda: UnetPlan(steps=2, batch=4))
     for name in ("one", "two"):
