@@ -36,10 +36,13 @@ from benchmarks.tinyworld.folder import Facts, File, Row, Studio, write_lines
 from benchmarks.tinyworld.listening import audio, conversation_audio, incontext_audio
 from benchmarks.tinyworld.plans import FULL, SMALL, CasePlan
 from benchmarks.tinyworld.training import PLANS, Plan, write_set
+from harness.errors import UsageError
 from harness.identity import digest_file
 from harness.progress import reported
 
 WORLD, MANIFEST = "world.json", "manifest.jsonl"
+# From here on stems of sets would have the numbers of those of cases (benchmarks.tinyworld.folder).
+SEEDS = 10_000
 SPLITS: tuple[Split, ...] = ("validation", "test")
 
 CASES: Mapping[str, Callable[[Studio, CasePlan], Sequence[Row]]] = {
@@ -69,9 +72,11 @@ def build(out: Path, seed: int, processes: int, sets: Sequence[Plan] = PLANS, ca
     """Build the world in the new folder `out`; returns what came out.
 
     It is made aside and renamed at the end, so that an interrupted build leaves nothing. Raises UsageError for a folder
-    that is not empty.
+    that is not empty, and for a seed out of range.
     """
     refuse_existing(out)
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"--seed {seed}: 0 to {SEEDS - 1} would do")
     with aside(out) as folder, reported("parts drawn", len(sets) + len(SPLITS)) as report:
         _write_world(folder / WORLD, seed)
         for plan in sets:

@@ -65,3 +65,8 @@ def test_a_folder_that_is_there_is_refused_before_anything_is_drawn(
         build(world, 0, 1, SETS, FEW)
     assert main(["build", "tinyworld", "--out", str(world)]) == 2
     assert "there already" in capsys.readouterr().err
+
+
+def test_a_seed_whose_stems_would_meet_those_of_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--seed 10000: 0 to 9999 would do"):
+        build(tmp_path / "world", 10_000, 1)
