@@ -111,6 +111,12 @@ def decode_audio(data: bytes, name: str, rate: int, limits: Limits = LIMITS) -> 
         return _at_rate(data, sniff(complete(data))[1], rate, limits)
 
 
+def resampled(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Sound (samples,) at another rate, by the one resampler: soxr's HQ."""
+    sound: NDArray[np.float32] = soxr.resample(samples, rate, new_rate, quality="HQ")
+    return sound
+
+
 def encode_audio(samples: NDArray[Any], rate: int) -> bytes:
     """FLAC, 16 bit, of mono floating point samples (samples,); what came from 16 bit goes back bit-exact.
 
@@ -160,7 +166,7 @@ def encode_video(video: Video) -> bytes:
 def _at_rate(data: bytes, suffix: str, rate: int, limits: Limits) -> NDArray[np.float32]:
     samples, own = _sound(data, suffix, limits)
     within(len(samples) / own * rate, limits.samples, f"samples at {rate} Hz")
-    return sounding(samples if own == rate else soxr.resample(samples, own, rate, quality="HQ"))
+    return sounding(samples if own == rate else resampled(samples, own, rate))
 
 
 def _sound(data: bytes, suffix: str, limits: Limits) -> tuple[NDArray[np.float32], int]:

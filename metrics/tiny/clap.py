@@ -15,7 +15,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -27,6 +26,7 @@ from torch.nn import functional
 from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from harness.drawn_world import RATE, World, read_world
+from harness.media import resampled
 from harness.recipes import Figure, share
 from metrics.extractors import clap
 from metrics.tiny.fitting import Course, exact, fit
@@ -166,8 +166,8 @@ def tokenizer_of(texts: Iterable[str], vocabulary: int) -> RobertaTokenizer:
 
 def at_its_rate(stems: NDArray[np.int16]) -> NDArray[np.int16]:
     """Stems at 48 kHz, as `harness.media` resamples what it reads: (n, 96000)."""
-    resampled = [soxr.resample(stem.astype(np.float32), RATE, clap.RATE, quality="HQ") for stem in stems]
-    return np.stack(resampled).round().astype(np.int16)
+    at_rate = [resampled(stem.astype(np.float32), RATE, clap.RATE) for stem in stems]
+    return np.stack(at_rate).round().astype(np.int16)
 
 
 def measure(folder: Path, shown: World) -> Mapping[str, Figure]:
@@ -177,7 +177,7 @@ def measure(folder: Path, shown: World) -> Mapping[str, Figure]:
     heard = []
     for begin in range(0, len(rows), SOUNDS_AT_ONCE):
         sounds = [mixed(shown.stems, own) for own in rows[begin : begin + SOUNDS_AT_ONCE]]
-        prepared = [clap.prepare(soxr.resample(sound, RATE, clap.RATE, quality="HQ")) for sound in sounds]
+        prepared = [clap.prepare(resampled(sound, RATE, clap.RATE)) for sound in sounds]
         heard.append(extractor.embed_sounds(prepared))
     pairs = list(combinations(shown.events, 2))
     said = extractor.embed_texts([caption(shown, pair) for pair in pairs])
